@@ -1,0 +1,134 @@
+"""HandPose and GraspSet: the two things that travel between all rooms."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+
+MANO_SIZE = 61
+BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL = slice(0, 10), slice(10, 13), slice(13, 58), slice(58, 61)
+NUM_VERTICES, NUM_FACES, NUM_JOINTS = 778, 1538, 21
+SIDES = ("right", "left")
+
+
+@dataclass
+class HandPose:
+    """One MANO hand.
+
+    Args:
+        mano: (61,) float32 = betas[10], global_orient[3], hand_pose[45], transl[3]; axis-angle in
+            radians, flat hand mean, no PCA; translation in metres.
+        side: "right" or "left".
+
+    Raises:
+        ValueError: if the vector has another size, isn't finite, or the side is unknown.
+    """
+
+    mano: np.ndarray
+    side: str = "right"
+
+    def __post_init__(self) -> None:
+        self.mano = check_mano(np.asarray(self.mano)[None])[0]
+        check_side(self.side)
+
+    betas = property(lambda self: self.mano[BETAS])
+    global_orient = property(lambda self: self.mano[GLOBAL_ORIENT])
+    hand_pose = property(lambda self: self.mano[HAND_POSE])
+    transl = property(lambda self: self.mano[TRANSL])
+
+
+@dataclass
+class GraspSet:
+    """Ranked hands on one object, best first, all in the object's own frame, in metres.
+
+    Args:
+        mano: (B, 61) hand parameters, see HandPose.
+        vertices: (B, 778, 3) hand surfaces.
+        faces: (1538, 3) triangles, outward counter-clockwise.
+        joints: (B, 21, 3) MANO's 16 joints, then tips thumb, index, middle, ring, little.
+        points: (N, 3) object points the grasps were made for.
+        contact: (B, N) contact of each object point, in [0, 1].
+        score: (B,) in [0, 1], descending.
+        side: "right" or "left".
+        wrist_pose: (B, 4, 4) wrist in the object frame, MANO's axes (right hand: fingers -x,
+            palm -y, thumb +z).
+        approach: (B, 3) unit direction in which the palm moves towards the object.
+        pregrasp: (B, 61) hand parameters with fingers opened, backed off against `approach`.
+        metrics: what the score was made of, each (B,), the unit in the name.
+    """
+
+    mano: np.ndarray
+    vertices: np.ndarray
+    faces: np.ndarray
+    joints: np.ndarray
+    points: np.ndarray
+    contact: np.ndarray
+    score: np.ndarray
+    side: str
+    wrist_pose: np.ndarray
+    approach: np.ndarray
+    pregrasp: np.ndarray
+    metrics: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.mano)
+
+    def __getitem__(self, index: int) -> HandPose:
+        return HandPose(self.mano[index], self.side)
+
+    def save(self, path: str | Path) -> None:
+        """Write a compressed .npz; metrics are stored as `metric_<name>`."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metrics"}
+        arrays |= {f"metric_{name}": value for name, value in self.metrics.items()}
+        # An open file keeps numpy from appending .npz to the name the user chose.
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> GraspSet:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: if the file is no .npz, holds objects (pickle), or lacks an array.
+        """
+        arrays = read_npz(path)
+        names = [f.name for f in fields(cls) if f.name != "metrics"]
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            raise ValueError(f"{path}: not a grasp file: lacks {', '.join(missing)}")
+        metrics = {k.removeprefix("metric_"): v for k, v in arrays.items() if k[:7] == "metric_"}
+        values = {name: arrays[name] for name in names} | {"side": str(arrays["side"])}
+        return cls(**values, metrics=metrics)
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, never executing pickle.
+
+    Raises:
+        ValueError: if the file is missing, truncated, no .npz, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a readable .npz file: {error}") from error
+
+
+def check_mano(mano: np.ndarray) -> np.ndarray:
+    """(B, 61) float32, or ValueError."""
+    mano = np.asarray(mano, dtype=np.float32)
+    if mano.ndim != 2 or mano.shape[1] != MANO_SIZE:
+        raise ValueError(f"mano: shape {mano.shape}, accepted is (B, {MANO_SIZE})")
+    if not np.isfinite(mano).all():
+        raise ValueError("mano: contains NaN or infinity, accepted are finite numbers")
+    return mano
+
+
+def check_side(side: str) -> str:
+    """The side itself, or ValueError."""
+    if side not in SIDES:
+        raise ValueError(f"side: {side!r}, accepted are {' and '.join(map(repr, SIDES))}")
+    return side
