@@ -1,0 +1,133 @@
+"""A differentiable MANO hand on smplx, right or left, for the official files and the shipped hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from grasp_gen_core.hand.mano_file import read_hand_file
+from grasp_gen_core.hand.regions import HandRegions
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, MANO_SIZE, TRANSL, check_side
+
+GENERIC_HAND = Path(__file__).with_name("generic_hand_RIGHT.npz")
+
+
+class ManoHand(nn.Module):
+    """MANO forward kinematics (Romero et al. 2017) from one flat vector per hand.
+
+    Args:
+        path: MANO_RIGHT/LEFT.pkl or .npz; None takes $GRASP_GEN_HAND, else the shipped generic
+            hand. A file of the other side is mirrored.
+        side: "right" or "left".
+
+    Attributes:
+        faces: (1538, 3) long, outward counter-clockwise.
+        closed_faces: (1552, 3) long, the wrist opening closed: a watertight surface.
+        regions: HandRegions, the hand's parts, anchors, contact zones and joint limits.
+        parts: (778,) long, 0..5 = thumb, index, middle, ring, little, palm.
+        is_generic: whether the shipped hand is in use (shape components mean what ours mean).
+
+    Raises:
+        ValueError: if the file is no MANO hand, or the side is unknown.
+    """
+
+    def __init__(self, path: str | Path | None = None, side: str = "right") -> None:
+        super().__init__()
+        import smplx
+        from smplx.utils import Struct
+
+        path = Path(path or os.environ.get("GRASP_GEN_HAND") or GENERIC_HAND)
+        arrays = read_hand_file(path)
+        # Right hands point their fingers towards -x (MANO's rest pose).
+        file_side = "right" if fingers_point(arrays) < 0 else "left"
+        self.mirrored = file_side != check_side(side)
+        self.side, self.is_generic = side, path.resolve() == GENERIC_HAND.resolve()
+        self.model = smplx.MANO(
+            str(path),
+            is_rhand=file_side == "right",
+            data_struct=Struct(**arrays),
+            use_pca=False,
+            flat_hand_mean=True,
+            num_betas=10,
+        ).requires_grad_(False)
+
+        faces = arrays["f"].astype(np.int64)
+        faces = faces[:, ::-1].copy() if self.mirrored else faces
+        template, joints = arrays["v_template"], arrays["J_regressor"] @ arrays["v_template"]
+        flip = np.array([-1.0, 1.0, 1.0]) if self.mirrored else 1.0
+        self.regions = HandRegions(template * flip, faces, arrays["weights"], joints * flip, side)
+        self.register_buffer("faces", torch.from_numpy(faces))
+        self.register_buffer("closed_faces", torch.from_numpy(close_wrist(faces)))
+
+    @property
+    def parts(self) -> Tensor:
+        return self.regions.parts
+
+    def forward(self, mano: Tensor) -> tuple[Tensor, Tensor]:
+        """Surface and joints of a batch of hands.
+
+        Args:
+            mano: (B, 61) betas, global_orient, hand_pose, transl; radians, metres.
+
+        Returns:
+            vertices (B, 778, 3) and joints (B, 21, 3) in metres: MANO's 16, then the tips thumb,
+            index, middle, ring, little.
+
+        Raises:
+            ValueError: if mano isn't (B, 61).
+        """
+        if mano.ndim != 2 or mano.shape[1] != MANO_SIZE:
+            raise ValueError(f"mano: shape {tuple(mano.shape)}, accepted is (B, {MANO_SIZE})")
+        if self.mirrored:
+            mano = mirror_mano(mano)
+        output = self.model(
+            betas=mano[:, BETAS],
+            global_orient=mano[:, GLOBAL_ORIENT],
+            hand_pose=mano[:, HAND_POSE],
+            transl=mano[:, TRANSL],
+        )
+        joints = torch.cat([output.joints, output.vertices[:, self.regions.tips]], dim=1)
+        if self.mirrored:
+            return mirror_points(output.vertices), mirror_points(joints)
+        return output.vertices, joints
+
+
+def mirror_points(points: Tensor) -> Tensor:
+    """(..., 3) points reflected in the plane x = 0."""
+    return points * points.new_tensor([-1.0, 1.0, 1.0])
+
+
+def mirror_mano(mano: Tensor) -> Tensor:
+    """(B, 61) parameters of the other side's hand that is this hand reflected in x = 0."""
+    rotation = mano.new_tensor([1.0, -1.0, -1.0]).repeat(16)
+    sign = torch.cat([mano.new_ones(10), rotation, mano.new_tensor([-1.0, 1.0, 1.0])])
+    return mano * sign
+
+
+def fingers_point(arrays: dict[str, np.ndarray]) -> float:
+    """Sign of x in which the fingers point from the wrist."""
+    wrist = arrays["J_regressor"][0] @ arrays["v_template"]
+    return float(np.sign((arrays["v_template"] - wrist).mean(axis=0)[0]))
+
+
+def close_wrist(faces: np.ndarray) -> np.ndarray:
+    """The faces with the one open loop closed by a fan: 1538 + 14 for MANO's 16-vertex wrist.
+
+    Raises:
+        ValueError: if the open edges are not one loop.
+    """
+    half_edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    present = {tuple(edge) for edge in half_edges.tolist()}
+    following = {b: a for a, b in present if (b, a) not in present}
+    start = vertex = next(iter(following))
+    loop = [start]
+    while (vertex := following[vertex]) != start:
+        loop.append(vertex)
+    if len(loop) != len(following):
+        raise ValueError("hand faces: open edges form several loops, accepted is the wrist alone")
+    fan = [[loop[0], loop[i], loop[i + 1]] for i in range(1, len(loop) - 1)]
+    return np.concatenate([faces, np.array(fan, dtype=faces.dtype)])
