@@ -1,0 +1,72 @@
+"""Generators by name: one file a system, weights beside the code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from grasp_gen_core.hand import ManoHand
+
+WEIGHTS = Path(__file__).with_name("weights")
+CLASSES = {"grasp_cvae": "GraspCVAE"}
+NAMES = tuple(CLASSES)
+
+
+def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn.Module:
+    """A generator with fresh weights.
+
+    Args:
+        name: one of NAMES.
+        hand: the right hand it generates.
+        config: the system's settings; missing ones take their defaults.
+
+    Raises:
+        ValueError: if the name or a setting is unknown.
+    """
+    if name not in CLASSES:
+        raise ValueError(f"generator: {name!r}, accepted are {', '.join(NAMES)}")
+    cls = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in (config or {}).items()}
+    try:
+        return cls(hand, cls.config_class(**settings))
+    except TypeError as error:
+        raise ValueError(f"generator {name}: {error}") from error
+
+
+def load_generator(name: str, hand: ManoHand, folder: Path | None = None) -> nn.Module:
+    """A trained generator, ready to sample.
+
+    Args:
+        name: one of NAMES.
+        hand: the right hand it generates.
+        folder: holds model.safetensors and config.json; None takes the shipped weights.
+
+    Raises:
+        ValueError: if the name is unknown or the weights are missing or don't fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = folder or WEIGHTS / name
+    try:
+        config = json.loads((folder / "config.json").read_text()) if name in CLASSES else None
+        generator = build_generator(name, hand, config)
+        generator.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, json.JSONDecodeError, RuntimeError) as error:
+        raise ValueError(f"{folder}: no weights for {name} there: {error}") from error
+    return generator.to(hand.faces.device).eval().requires_grad_(False)
+
+
+def save_generator(generator: nn.Module, folder: Path) -> None:
+    """Write model.safetensors and config.json."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state: dict[str, torch.Tensor] = {k: v.contiguous() for k, v in generator.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(asdict(generator.config), indent=2) + "\n")

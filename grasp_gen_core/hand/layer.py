@@ -95,6 +95,30 @@ class ManoHand(nn.Module):
             return mirror_points(output.vertices), mirror_points(joints)
         return output.vertices, joints
 
+    def root(self, betas: Tensor) -> Tensor:
+        """(B, 3) rest position in metres of the wrist joint, about which global_orient turns."""
+        shaped = self.model.v_template + torch.einsum("bk,vxk->bvx", betas, self.model.shapedirs)
+        root = torch.einsum("v,bvx->bx", self.model.J_regressor[0], shaped)
+        return mirror_points(root) if self.mirrored else root
+
+    def move(self, mano: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
+        """The same hands moved rigidly: x -> rotation x + translation.
+
+        Args:
+            mano: (B, 61) parameters.
+            rotation: (3, 3) or (B, 3, 3).
+            translation: (3,) or (B, 3) metres.
+
+        Returns:
+            (B, 61) parameters.
+        """
+        import roma
+
+        root = self.root(mano[:, BETAS])
+        orient = roma.rotmat_to_rotvec(rotation @ roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]))
+        wrist = (rotation @ (root + mano[:, TRANSL])[..., None])[..., 0] + translation
+        return torch.cat([mano[:, BETAS], orient, mano[:, HAND_POSE], wrist - root], dim=1)
+
 
 def mirror_points(points: Tensor) -> Tensor:
     """(..., 3) points reflected in the plane x = 0."""

@@ -1,0 +1,215 @@
+"""Training grasps for any watertight mesh: optimisation, then filters by geometry and physics."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MAX_DEPTH_CM = 0.35
+MAX_HOLD_CM = 2.0  # the object settles by up to a centimetre; what falls moves further
+HOLD_SECONDS = 0.5
+PER_OBJECT = 96  # hands optimised at once on one object
+
+
+@dataclass
+class Report:
+    """What became of one object's hands."""
+
+    object: str
+    tried: int = 0
+    kept: int = 0
+    failed: str = ""
+
+
+def synthesize(
+    objects: str,
+    count: int,
+    out: str | Path,
+    seed: int = 0,
+    device: str = "auto",
+    hand: str | None = None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Make about `count` filtered grasps and write them as a dataset.
+
+    Objects are taken in turn until there are enough grasps. An object already done in `out` is not
+    done again, so that an interrupted run goes on where it stopped.
+
+    Args:
+        objects: "procedural" or a folder of mesh files, metres.
+        count: grasps wanted.
+        out: dataset folder, made when missing.
+        seed: same seed, same grasps.
+        device: "auto", "cpu" or "cuda"; CPU runs one process a core.
+        hand: MANO file, None for the shipped hand.
+        quiet: no progress bar.
+
+    Returns:
+        The dataset's table.
+
+    Raises:
+        ValueError: if there are no objects, `count` isn't positive, or nothing was kept.
+    """
+    from tqdm import tqdm
+
+    from grasp_gen_core.data.dataset import write_table
+    from grasp_gen_core.runtime import select_device
+
+    if count < 1:
+        raise ValueError(f"count: {count}, accepted are positive numbers")
+    device = str(select_device(device))
+    names, folder = list_objects(objects, count, seed)
+    out = Path(out)
+    parts = out / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    workers = 1 if device != "cpu" else os.cpu_count() or 1
+    rounds = -(-2 * count // (len(names) * PER_OBJECT))  # half of the hands are expected to pass
+    reports: list[Report] = []
+    with (
+        ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool,
+        tqdm(total=count, unit="grasp", disable=quiet) as bar,
+    ):
+        queue, waiting = iter(enumerate(names)), deque()
+        # Taken in order of submission: the same seed keeps the same objects.
+        while bar.n < count:
+            for number, name in islice(queue, workers + 1 - len(waiting)):
+                task = (name, folder, parts, seed * 1_000_003 + number, rounds, device, hand)
+                waiting.append(pool.submit(_one_object, *task))
+            if not waiting:
+                break
+            reports.append(waiting.popleft().result())
+            bar.update(reports[-1].kept)
+        pool.shutdown(cancel_futures=True)
+
+    kept = [report for report in reports if report.kept]
+    if not kept:
+        reasons = "; ".join(f"{r.object}: {r.failed or 'none passed'}" for r in reports[:5])
+        raise ValueError(f"{objects}: no grasp was kept ({reasons})")
+    table = write_table(out, [part_path(parts, report.object) for report in kept])
+    if not quiet:
+        print(f"{len(table)} grasps on {table['object'].nunique()} objects in {out}")
+        for report in reports:
+            if report.failed:
+                print(f"  {report.object}: {report.failed}")
+    return table
+
+
+def list_objects(objects: str, count: int, seed: int) -> tuple[list[str], Path]:
+    """Names of the objects in the order they are tried, and the folder of mesh files."""
+    from grasp_gen_core.objects.meshes import MESH_SUFFIXES
+    from grasp_gen_core.objects.procedural import FAMILIES
+
+    if objects == "procedural":
+        rng = np.random.default_rng(seed)
+        rounds = max(1, count // (20 * len(FAMILIES)) + 1)
+        names = [f"{f}:{rng.integers(1 << 31)}" for _ in range(rounds) for f in FAMILIES]
+        return names, Path()
+    folder = Path(objects)
+    names = sorted(p.name for p in folder.glob("*") if p.suffix.lower() in MESH_SUFFIXES)
+    if not names:
+        accepted = " ".join(sorted(MESH_SUFFIXES))
+        raise ValueError(f"{objects}: no mesh files there; accepted are {accepted}, or procedural")
+    return names, folder.resolve()
+
+
+def part_path(parts: Path, name: str) -> Path:
+    """Where one object's grasps are kept until the table is written."""
+    return parts / f"{name.replace(':', '_')}.parquet"
+
+
+def _start_worker() -> None:
+    import torch
+
+    from grasp_gen_core.runtime import tune_allocator
+
+    tune_allocator()
+    torch.set_num_threads(1)  # one process a core
+
+
+def _one_object(
+    name: str, folder: Path, parts: Path, seed: int, rounds: int, device: str, hand: str | None
+) -> Report:
+    """Grasps of one object, written as one part file."""
+    import torch
+
+    from grasp_gen_core.data.dataset import object_mesh
+    from grasp_gen_core.hand import ManoHand
+
+    path = part_path(parts, name)
+    if path.exists():
+        return Report(name, kept=len(pd.read_parquet(path)))
+    report = Report(name)
+    try:
+        mesh = object_mesh(name, folder)
+        if not mesh.is_volume:
+            report.failed = "not watertight: the inside can't be told from the outside"
+            return report
+        model = ManoHand(hand).to(torch.device(device))
+        table = [make_grasps(mesh, model, PER_OBJECT, seed + i * 7919) for i in range(rounds)]
+    except ValueError as error:
+        report.failed = str(error)
+        return report
+    report.tried = rounds * PER_OBJECT
+    kept = pd.concat(table, ignore_index=True)
+    report.kept = len(kept)
+    if report.kept:
+        kept.insert(0, "object", name)
+        # Written aside and renamed: a killed run leaves no half-written part.
+        kept.to_parquet(path.with_suffix(".tmp"), index=False)
+        path.with_suffix(".tmp").replace(path)
+    return report
+
+
+def make_grasps(mesh, hand, count: int, seed: int) -> pd.DataFrame:
+    """Optimise `count` hands on a mesh and keep the good ones.
+
+    Kept are hands at most 3.5 mm deep in the exact mesh, touching with the thumb and at least one
+    other finger, that hold the object under gravity along all six axes.
+
+    Args:
+        mesh: watertight trimesh.Trimesh, metres.
+        hand: ManoHand; its device is used.
+        count: hands to try.
+        seed: same seed, same grasps.
+
+    Returns:
+        Columns kind, mano, penetration_depth_cm, contact_fingers, hold_cm.
+    """
+    import torch
+
+    from grasp_gen_core.metrics.contact_fingers import finger_touches
+    from grasp_gen_core.metrics.hold_worst_axis import HoldTest
+    from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
+    from grasp_gen_core.objects.distance import signed_distance
+    from grasp_gen_core.synthesis.optimise import optimise_grasps
+    from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES
+
+    found = optimise_grasps(mesh, hand, count, seed)
+    with torch.no_grad():
+        vertices = hand(found.mano)[0].cpu()
+    distance = torch.from_numpy(signed_distance(mesh, vertices.numpy()))
+    depth = penetration_depth_cm(distance)
+    touches = finger_touches(distance, hand.parts.cpu())
+    wanted = torch.tensor([sum(w > 0 for w in kind.fingers) for kind in GRASP_TYPES])
+    enough = touches.sum(dim=1) >= (wanted[found.kind.cpu()] - 1).clamp(min=2)
+    good = (depth <= MAX_DEPTH_CM) & touches[:, 0] & enough
+    good = good.nonzero()[:, 0]
+    hold = HoldTest(mesh, hand, duration=HOLD_SECONDS)(vertices[good].numpy())
+    good, hold = good[hold <= MAX_HOLD_CM], hold[hold <= MAX_HOLD_CM]
+    return pd.DataFrame(
+        {
+            "kind": [GRASP_TYPES[k].name for k in found.kind[good].tolist()],
+            "mano": list(found.mano[good].cpu().numpy()),
+            "penetration_depth_cm": depth[good].numpy(),
+            "contact_fingers": touches[good].sum(dim=1).float().numpy(),
+            "hold_cm": hold.astype(np.float32),
+        }
+    )

@@ -1,0 +1,302 @@
+"""The `grasp-gen` command: everything the project does, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+# Only what `--help` needs is imported here; torch and the rest load inside the commands.
+if TYPE_CHECKING:
+    from grasp_gen_core.pipeline import GraspPipeline
+    from grasp_gen_core.types import GraspSet
+
+BAD_INPUT = 2
+OBJECT_HELP = (
+    "mesh (.ply .obj .stl .glb .off) or cloud (.pcd .ply .npy .npz .xyz), in metres; an .npz "
+    "cloud holds points or object_points, an .npy is (N, 3)"
+)
+DEFAULT = "default: %(default)s"
+NUM_POINTS = 3000  # sampled from a mesh
+ROWS_SHOWN = 10
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong argument in one line, like every other wrong input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"grasp-gen: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 2 bad input, told in one line on stderr. A bug raises, which Python
+        turns into a traceback and 1.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv[:1] == ["train"]:  # its options are its own
+            return train(argv[1:])
+        arguments = build_parser().parse_args(argv)
+        return arguments.run(arguments)
+    except ValueError as error:
+        print("grasp-gen: error:", " ".join(str(error).split()), file=sys.stderr)
+        return BAD_INPUT
+
+
+def build_parser() -> Parser:
+    """All commands and their options."""
+    parser = Parser(prog="grasp-gen", description="Human (MANO) hand grasps for any object.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run, help: str) -> Parser:
+        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        added.set_defaults(run=run)
+        return added
+
+    one = command("generate", generate, "generate ranked grasps for an object")
+    one.add_argument("object", metavar="OBJECT", help=OBJECT_HELP)
+    add_model_options(one)
+    one.add_argument("--out", type=Path, default=Path("grasps.npz"), metavar="NPZ", help=DEFAULT)
+    one.add_argument("--render", type=Path, metavar="PNG", help="picture of the best grasps")
+    one.add_argument("--glb", type=Path, metavar="GLB", help="3D scene of the best grasps")
+
+    one = command("view", view, "look at the grasps of a file, in a window or as a picture")
+    one.add_argument("grasps", type=Path, metavar="GRASPS.npz", help="written by generate")
+    one.add_argument("--render", type=Path, metavar="PNG", help="write a picture, open no window")
+    one.add_argument("--count", type=positive, default=4, metavar="N", help="grasps, " + DEFAULT)
+
+    one = command("synthesize", synthesize, "make a training dataset by optimisation and physics")
+    one.add_argument("--objects", required=True, metavar="DIR|procedural", help="folder of meshes")
+    one.add_argument("--count", type=positive, required=True, metavar="N", help="grasps wanted")
+    one.add_argument("--out", type=Path, required=True, metavar="DATASET", help="folder to write")
+    add_common_options(one)
+
+    command("train", train, "train a system on a dataset: grasp-gen train CONFIG.yaml")
+
+    one = command("bench", bench, "time the pipeline stage by stage")
+    help = OBJECT_HELP + "; without it a procedural bottle"
+    one.add_argument("object", metavar="OBJECT", nargs="?", help=help)
+    add_model_options(one)
+    one.add_argument("--repeat", type=positive, default=5, metavar="N", help="calls, " + DEFAULT)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """What generates the grasps."""
+    parser.add_argument("--num", type=positive, default=32, metavar="N", help="grasps, " + DEFAULT)
+    parser.add_argument("--generator", default="grasp_cvae", metavar="NAME", help=DEFAULT)
+    parser.add_argument("--refiner", default="quick", metavar="NAME|none", help=DEFAULT)
+    parser.add_argument("--side", choices=("right", "left"), default="right", help=DEFAULT)
+    add_common_options(parser)
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help=DEFAULT)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N, " + DEFAULT)
+    parser.add_argument(
+        "--hand", metavar="PATH", help="MANO .pkl or .npz, default: $GRASP_GEN_HAND or the shipped"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def positive(text: str) -> int:
+    number = natural(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("0, accepted is 1 or more")
+    return number
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r}, accepted are whole numbers from 0 to 2^31 - 1")
+    return int(text)
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Load, generate, write and list."""
+    check_writable(arguments.out, ".npz")
+    check_writable(arguments.render, ".png")
+    check_writable(arguments.glb, ".glb")
+    say = (lambda *words: None) if arguments.quiet else tell
+
+    points, mesh = load(arguments.object, arguments.seed)
+    say(f"{arguments.object}: {len(points)} points")
+    pipeline = build_pipeline(arguments)
+    say(f"generating {arguments.num} grasps on {pipeline.device} ...")
+    started = time.perf_counter()
+    grasps = pipeline(points, num=arguments.num, seed=arguments.seed)
+    say(f"{len(grasps)} grasps in {time.perf_counter() - started:.1f} s")
+
+    grasps.save(arguments.out)
+    if arguments.render or arguments.glb:
+        from grasp_gen_core.render import export_glb, render_grasps
+
+        if arguments.render:
+            render_grasps(grasps, arguments.render, mesh)
+        if arguments.glb:
+            export_glb(grasps, arguments.glb, mesh)
+    written = [arguments.out, arguments.render, arguments.glb]
+    say("wrote", ", ".join(str(path) for path in written if path))
+    print_grasps(grasps)
+    return 0
+
+
+def view(arguments: argparse.Namespace) -> int:
+    """A window, or with --render a picture."""
+    from grasp_gen_core.render import render_grasps, show_grasps
+    from grasp_gen_core.types import GraspSet
+
+    check_writable(arguments.render, ".png")
+    grasps = GraspSet.load(arguments.grasps)
+    if arguments.render:
+        render_grasps(grasps, arguments.render, count=arguments.count)
+    else:
+        show_grasps(grasps, count=arguments.count)
+    return 0
+
+
+def synthesize(arguments: argparse.Namespace) -> int:
+    """Make a dataset."""
+    prepare()
+    from grasp_gen_core import synthesis
+
+    check_writable(arguments.out)
+    synthesis.synthesize(
+        arguments.objects,
+        arguments.count,
+        arguments.out,
+        arguments.seed,
+        arguments.device,
+        arguments.hand,
+        arguments.quiet,
+    )
+    return 0
+
+
+def train(argv: list[str]) -> int:
+    """Hand over to the training package, which core doesn't depend on."""
+    try:
+        entry = import_module("training.train")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"train: the module {error.name} is not installed; training is part of the repository "
+            "and needs its extra packages: pip install -e '.[train]'"
+        ) from error
+    entry.main(argv)
+    return 0
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Time whole calls, the model loaded before and one call made to warm up."""
+    import numpy as np
+    import torch
+
+    say = (lambda *words: None) if arguments.quiet else tell
+    if arguments.object:
+        points, _ = load(arguments.object, arguments.seed)
+    else:
+        from grasp_gen_core.objects.procedural import make_object
+        from grasp_gen_core.objects.sampling import sample_surface
+
+        bottle = make_object("bottle", seed=arguments.seed)
+        points, _ = sample_surface(bottle, NUM_POINTS, arguments.seed)
+    started = time.perf_counter()
+    pipeline = build_pipeline(arguments)
+    loading = time.perf_counter() - started
+    calls = []
+    for number in range(arguments.repeat + 1):
+        started = time.perf_counter()
+        pipeline(points, num=arguments.num, seed=arguments.seed)
+        total = time.perf_counter() - started
+        calls.append({**pipeline.timings, "total": total, "per grasp": total / arguments.num})
+        say(f"call {number} of {arguments.repeat}: {total:.2f} s" + " (warm-up)" * (number == 0))
+
+    stages = {name: np.array([call[name] for call in calls[1:]]) for name in calls[0]}
+    print(
+        f"{arguments.num} grasps, {arguments.generator} + {arguments.refiner}, "
+        f"{arguments.repeat} calls on {device_name(pipeline.device)}, "
+        f"{torch.get_num_threads()} CPU threads; loading took {loading:.2f} s"
+    )
+    rows = [(name, f"{t.min():.3f}", f"{np.median(t):.3f}") for name, t in stages.items()]
+    print_table(("stage", "min [s]", "median [s]"), rows)
+    return 0
+
+
+def load(path: str, seed: int):
+    """Points (N, 3), and the mesh when the file holds one."""
+    prepare()
+    from grasp_gen_core.objects.clouds import load_object
+
+    return load_object(path, NUM_POINTS, seed)
+
+
+def prepare() -> None:
+    """What must happen before the first large array."""
+    from grasp_gen_core.runtime import tune_allocator
+
+    tune_allocator()
+
+
+def build_pipeline(arguments: argparse.Namespace) -> GraspPipeline:
+    from grasp_gen_core.pipeline import GraspPipeline
+
+    names = ("generator", "refiner", "device", "hand", "side")
+    return GraspPipeline(**{name: getattr(arguments, name) for name in names})
+
+
+def check_writable(path: Path | None, suffix: str = "") -> None:
+    """Complain before the work rather than after it."""
+    if path is None:
+        return
+    if suffix and path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: accepted is a name that ends in {suffix}")
+    if suffix and path.is_dir():
+        raise ValueError(f"{path}: is a folder, accepted is a file name")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ValueError(f"{path}: the folder {folder} does not exist")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ValueError(f"{path}: cannot be written, permission denied")
+
+
+def device_name(device) -> str:
+    """The device as people know it."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def tell(*words: str) -> None:
+    """Progress, kept off stdout."""
+    print(*words, file=sys.stderr, flush=True)
+
+
+def print_grasps(grasps: GraspSet) -> None:
+    """The best grasps and what their score was made of."""
+    shown = range(min(ROWS_SHOWN, len(grasps)))
+    columns = {"score": grasps.score, **grasps.metrics}
+    rows = [(str(i + 1), *(f"{values[i]:.3g}" for values in columns.values())) for i in shown]
+    print_table(("rank", *columns), rows)
+    if len(grasps) > ROWS_SHOWN:
+        print(f"... and {len(grasps) - ROWS_SHOWN} more")
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as they need; the first to the left, numbers to the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for first, *others in lines:
+        cells = (text.rjust(width) for text, width in zip(others, widths[1:], strict=True))
+        print("  ".join((first.ljust(widths[0]), *cells)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Energies of a hand at an object, shared by the synthesis and the quick refiner; lengths in cm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from grasp_gen_core.hand import HandRegions
+
+CM = 100.0
+
+
+def bone_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 3) -> tuple[Tensor, Tensor]:
+    """Spheres along the fingers' bones, for what surface vertices miss on thin objects.
+
+    Args:
+        joints: (B, 21, 3) metres.
+        regions: the hand's tables.
+        per_bone: spheres on each of the 15 finger bones.
+
+    Returns:
+        centres (B, 5, 3 * per_bone, 3) by finger, and radii (5, 3 * per_bone), metres.
+    """
+    bones = regions.bones.view(5, 4, 2)[:, 1:]
+    ratio = (torch.arange(per_bone, device=joints.device) + 0.5) / per_bone
+    ends = joints[:, bones]  # (B, 5, 3, 2, 3)
+    centres = torch.lerp(ends[..., :1, :], ends[..., 1:, :], ratio[:, None])
+    radii = regions.bone_radius.view(5, 4)[:, 1:, None].expand(-1, -1, per_bone)
+    return centres.flatten(2, 3), radii.flatten(1)
+
+
+def self_penetration(centres: Tensor, radii: Tensor) -> Tensor:
+    """(B,) squared overlap of different fingers' spheres, cm^2; arguments from `bone_spheres`."""
+    fingers, per_finger = radii.shape
+    points, radius = centres.flatten(1, 2), radii.flatten()
+    gap = torch.cdist(points, points) - (radius[:, None] + radius)
+    owner = torch.arange(fingers, device=points.device).repeat_interleave(per_finger)
+    others = owner[:, None] < owner
+    # Neighbouring fingers share a web at the knuckle: their first spheres may touch.
+    return (functional.relu(-CM * gap - 0.1).square() * others).sum(dim=(1, 2))
+
+
+def penetration(vertex_distance: Tensor, sphere_distance: Tensor, radii: Tensor) -> Tensor:
+    """(B,) squared depth of vertices and bone spheres inside the object, cm^2.
+
+    Args:
+        vertex_distance: (B, V) signed distances of hand vertices, metres.
+        sphere_distance: (B, 5, S) of the bone spheres' centres, metres.
+        radii: (5, S) metres.
+    """
+    vertices = functional.relu(-CM * vertex_distance).square().sum(dim=1)
+    spheres = functional.relu(CM * (0.8 * radii - sphere_distance)).square().sum(dim=(1, 2))
+    return vertices + 3 * spheres
+
+
+def smooth_length(distance: Tensor) -> Tensor:
+    """|distance| in cm, rounded off within a millimetre of zero."""
+    return torch.sqrt((CM * distance).square() + 0.01) - 0.1
+
+
+@dataclass
+class PadContact:
+    """How far a hand's pads are from touching, in cm.
+
+    Args:
+        tip: (B, 5) distal pads, thumb to little finger.
+        middle, proximal: (B, 5) pads of the other phalanges.
+        palm: (B,) mean over the palm.
+        points: (B, 5, 3) where each distal pad touches, metres.
+    """
+
+    tip: Tensor
+    middle: Tensor
+    proximal: Tensor
+    palm: Tensor
+    points: Tensor
+
+
+def pad_contact(
+    vertices: Tensor, distance: Tensor, regions: HandRegions, reach: float = float("inf")
+) -> PadContact:
+    """Lengths that pull the hand's anchors onto the surface.
+
+    Args:
+        vertices: (B, V, 3) metres.
+        distance: (B, V) signed distances of the vertices to the object, metres.
+        regions: the hand's tables.
+        reach: cm beyond which the pull fades; infinite pulls from anywhere.
+    """
+    length = smooth_length(distance[:, regions.anchors])
+    if reach < float("inf"):
+        length = reach * torch.tanh(length / reach)
+    fingers = length[:, :25].view(-1, 5, 5)  # each finger: proximal, middle, three distal anchors
+    distal = fingers[:, :, 2:]
+    nearest = torch.softmax(-4 * distal, dim=2)
+    places = vertices[:, regions.anchors[:25]].view(-1, 5, 5, 3)[:, :, 2:]
+    return PadContact(
+        tip=(nearest * distal).sum(dim=2) + 0.15 * distal.mean(dim=2),
+        middle=fingers[:, :, 1],
+        proximal=fingers[:, :, 0],
+        palm=length[:, 25:].mean(dim=1),
+        points=(nearest[..., None] * places).sum(dim=2),
+    )
+
+
+def coupling(angles: Tensor) -> Tensor:
+    """(B,) how far joint angles leave the human couplings, rad^2.
+
+    The DIP joint flexes with two thirds of the PIP joint, and neighbouring fingers flex alike.
+    """
+    fingers = angles[:, :12, 0].view(-1, 4, 3)  # index, middle, little, ring
+    tendon = (fingers[:, :, 2] - 0.67 * fingers[:, :, 1]).square().sum(dim=1)
+    ordered = fingers[:, [0, 1, 3, 2]]
+    alike = (ordered[:, 1:] - ordered[:, :-1])[..., :2].square().sum(dim=(1, 2))
+    spread = angles[..., 1:].square().sum(dim=(1, 2))
+    return tendon + 0.5 * alike + 0.5 * spread
+
+
+def surface_normal(distance: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """(B, C, 3) outward normals by central differences over 6 mm; differentiable in the points."""
+    step = 0.003 * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
+    values = distance((points[:, :, None] + step).flatten(1, 2)).unflatten(1, (-1, 6))
+    return functional.normalize(values[..., :3] - values[..., 3:], dim=-1, eps=1e-9)
+
+
+def thumb_against_fingers(fingers: Tensor) -> Tensor:
+    """(B, 5) pressing strengths: the thumb answers all the fingers that take part (B, 5)."""
+    others = fingers[:, 1:] / fingers[:, 1:].sum(dim=1, keepdim=True)
+    return torch.cat([torch.ones_like(others[:, :1]), others], dim=1)
+
+
+def force_closure(points: Tensor, normals: Tensor, strength: Tensor, centre: Tensor) -> Tensor:
+    """(B,) squared net wrench of the contacts pressing along the normals (Liu et al. 2021, Eq. 7).
+
+    Args:
+        points, normals: (B, C, 3) contacts in metres, outward unit normals.
+        strength: (B, C) how hard each presses; the sum of one side should match the other's.
+        centre: (3,) or (B, 1, 3) where torques are taken, metres.
+    """
+    force = -normals * strength[..., None]
+    torque = torch.linalg.cross((points - centre) / 0.05, force)
+    return force.sum(dim=1).square().sum(dim=1) + torque.sum(dim=1).square().sum(dim=1)

@@ -1,0 +1,97 @@
+"""The grasp dataset: one Parquet table of grasps; objects are rebuilt from their seed or file.
+
+Columns (schema.json beside the table says the same):
+    object              "family:seed" of a procedural object, else a mesh file's name
+    kind                grasp type, see synthesis.taxonomy
+    mano                61 float32, in the object's own frame
+    penetration_depth_cm, contact_fingers, hold_cm    what the grasp was kept for
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import trimesh
+
+from grasp_gen_core.types import check_mano
+
+TABLE, SCHEMA = "grasps.parquet", "schema.json"
+COLUMNS = {
+    "object": "string: family:seed of a procedural object, else the mesh file's name",
+    "kind": "string: grasp type",
+    "mano": "list of 61 float32: betas, global_orient, hand_pose (rad), transl (m), object frame",
+    "penetration_depth_cm": "float32: deepest hand vertex inside the exact mesh",
+    "contact_fingers": "float32: fingers within 5 mm",
+    "hold_cm": "float32: largest displacement under gravity along six axes, 0.5 s each",
+}
+
+
+@dataclass
+class GraspDataset:
+    """Grasps by object.
+
+    Args:
+        objects: (O,) names.
+        object_index: (G,) object of each grasp.
+        mano: (G, 61) float32.
+        kind: (G,) names of grasp types.
+        folder: where mesh files of objects that aren't procedural lie.
+    """
+
+    objects: list[str]
+    object_index: np.ndarray
+    mano: np.ndarray
+    kind: np.ndarray
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.mano)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> GraspDataset:
+        """Read a dataset folder.
+
+        Raises:
+            ValueError: if there's no such table or a column is missing or malformed.
+        """
+        path = Path(folder) / TABLE
+        if not path.is_file():
+            raise ValueError(f"{folder}: no {TABLE} there; `grasp-gen synthesize` makes one")
+        table = pd.read_parquet(path)
+        missing = [name for name in COLUMNS if name not in table]
+        if missing:
+            raise ValueError(f"{path}: lacks the columns {', '.join(missing)}")
+        if table.empty:
+            raise ValueError(f"{path}: holds no grasps")
+        names, index = np.unique(table["object"].to_numpy(str), return_inverse=True)
+        mano = check_mano(np.stack(table["mano"].to_numpy()))
+        return cls(names.tolist(), index, mano, table["kind"].to_numpy(str), Path(folder))
+
+    def mesh(self, index: int) -> trimesh.Trimesh:
+        """Object number `index`, metres."""
+        return object_mesh(self.objects[index], self.folder)
+
+
+def object_mesh(name: str, folder: Path) -> trimesh.Trimesh:
+    """The object a dataset names: procedural ("family:seed") or a mesh file in `folder`."""
+    from grasp_gen_core.objects.meshes import load_mesh
+    from grasp_gen_core.objects.procedural import FAMILIES, make_object
+
+    family, _, seed = name.partition(":")
+    if family in FAMILIES and seed.isdigit():
+        return make_object(family, int(seed))
+    return load_mesh(folder / name)
+
+
+def write_table(folder: Path, parts: list[Path]) -> pd.DataFrame:
+    """Join part files into the dataset's table, schema beside it; parts are read, not removed."""
+    table = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    unfinished = folder / f".{TABLE}"
+    table.to_parquet(unfinished, index=False, compression="zstd")
+    unfinished.replace(folder / TABLE)
+    (folder / SCHEMA).write_text(json.dumps(COLUMNS, indent=2) + "\n")
+    return table

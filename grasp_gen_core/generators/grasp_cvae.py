@@ -1,0 +1,187 @@
+"""GraspCVAE (Jiang et al., Hand-Object Contact Consistency Reasoning for Human Grasps Generation,
+ICCV 2021, "GraspTTA"): a conditional VAE from an object cloud to MANO parameters.
+
+Where this differs from the paper: the decoder gives joint angles within the hand's limits, a 6D
+wrist rotation and the wrist's place in the cloud's principal frame, from which the 61 MANO
+parameters follow; the object's points may be partial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import roma
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from grasp_gen_core.contact.maps import contact_value
+from grasp_gen_core.generators.layers.frames import principal_frame
+from grasp_gen_core.generators.layers.pointnet import PointNet
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
+
+CM = 100.0
+
+
+@dataclass(frozen=True)
+class GraspCVAEConfig:
+    """Sizes and loss weights (the paper names the weights, Eq. 1-2, but not their values).
+
+    Vertex and contact losses are in centimetres.
+    """
+
+    latent: int = 64
+    features: tuple[int, ...] = (64, 128, 512)
+    hidden: tuple[int, int] = (512, 256)
+    weight_vertices: float = 1.0  # lambda_V
+    weight_pose: float = 1.0  # lambda_theta
+    weight_betas: float = 0.1  # lambda_beta
+    weight_kl: float = 0.1  # lambda_KLD
+    weight_penetration: float = 2.0  # lambda_p
+    weight_hand_contact: float = 1.0  # lambda_H
+    weight_object_contact: float = 5.0  # lambda_O
+
+
+class GraspCVAE(nn.Module):
+    """Object cloud in, MANO hands out.
+
+    Args:
+        hand: the right hand whose parameters are generated.
+        config: sizes and weights.
+    """
+
+    config_class = GraspCVAEConfig
+
+    def __init__(self, hand: ManoHand, config: GraspCVAEConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GraspCVAEConfig()
+        self.hand = [hand]  # in a list: the hand's tables are no weights of this network
+        feature = config.features[-1]
+        self.object_encoder = PointNet(config.features)
+        self.hand_encoder = PointNet(config.features)
+        self.encoder = mlp(2 * feature, config.hidden, 2 * config.latent)
+        # Betas, 6D rotation, wrist, 15 x 3 joint angles.
+        self.decoder = mlp(feature + config.latent, config.hidden[::-1] * 2, 10 + 6 + 3 + 45)
+
+    def sample(self, points: Tensor, num: int, generator: torch.Generator) -> Tensor:
+        """Hands for one cloud; z comes from the standard normal (Sec. 2.1, testing).
+
+        Args:
+            points: (N, 3) metres, any frame, full or partial.
+            num: hands wanted.
+            generator: source of randomness, on the CPU.
+
+        Returns:
+            (num, 61) MANO parameters in the frame of the points.
+        """
+        flips = torch.arange(4, device=points.device)
+        rotation, centre = principal_frame(points.expand(4, -1, -1), flips)
+        local = (points - centre[:, None]) @ rotation
+        feature = self.object_encoder(local)
+        chosen = torch.arange(num, device=points.device) % 4
+        z = torch.randn(num, self.config.latent, generator=generator).to(points)
+        mano = self.decode(feature[chosen], z)
+        return self.hand[0].move(mano, rotation[chosen], centre[chosen])
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All losses of Eq. 1 and 2, and their sum under "loss".
+
+        Args:
+            batch: `view` (B, N, 3) the points seen, `surface` (B, M, 3) points all around the
+                object, `mano` (B, 61) a grasp; metres, one frame. `flip` (B,) 0..3.
+        """
+        hand, config = self.hand[0], self.config
+        rotation, centre = principal_frame(batch["view"], batch["flip"])
+        view = (batch["view"] - centre[:, None]) @ rotation
+        surface = (batch["surface"] - centre[:, None]) @ rotation
+        back = rotation.mT
+        truth = hand.move(batch["mano"], back, -(back @ centre[..., None])[..., 0])
+        true_vertices, _ = hand(truth)
+
+        feature = self.object_encoder(view)
+        mean, log_variance = self.encode(feature, true_vertices)
+        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        predicted = self.decode(feature, z)
+        vertices, _ = hand(predicted)
+
+        # L_R: vertices, pose (rotation and joints), shape.
+        reconstruction = (CM * (vertices - true_vertices)).square().sum(dim=2).mean()
+        turned = roma.rotvec_to_rotmat(predicted[:, GLOBAL_ORIENT])
+        orient = (turned - roma.rotvec_to_rotmat(truth[:, GLOBAL_ORIENT])).square().sum(dim=(1, 2))
+        joints = (predicted - truth)[:, HAND_POSE].square().sum(dim=1)
+        betas = (predicted - truth)[:, BETAS].square().sum(dim=1).mean()
+        kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
+
+        apart, nearest = torch.cdist(surface, vertices).min(dim=2)
+        inside = is_inside(surface, vertices, nearest, hand.closed_faces)
+        penetration = (CM * apart * inside).square().sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+
+        prior = hand.regions.zones >= 0  # Fig. 5: six prior contact regions
+        with torch.no_grad():
+            true_apart = torch.cdist(surface, true_vertices[:, prior]).amin(dim=2)
+        prior_apart = torch.cdist(surface, vertices[:, prior]).amin(dim=2)
+        contact = contact_value(prior_apart) - contact_value(true_apart)  # L_O
+        close = prior_apart <= 0.01  # L_H: T = 1 cm
+        hand_contact = ((CM * prior_apart) ** 2 * close).sum(dim=1) / close.sum(dim=1).clamp(min=1)
+
+        losses = {
+            "vertices": config.weight_vertices * reconstruction,
+            "pose": config.weight_pose * (orient + joints).mean(),
+            "betas": config.weight_betas * betas,
+            "kl": config.weight_kl * kl,
+            "penetration": config.weight_penetration * penetration.mean(),
+            "hand_contact": config.weight_hand_contact * hand_contact.mean(),
+            "object_contact": config.weight_object_contact
+            * contact.square().sum(dim=1).mean()
+            / 10,
+        }
+        return losses | {"loss": sum(losses.values())}
+
+    def encode(self, feature: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance (B, latent) of Q(z | object, hand)."""
+        both = torch.cat([feature, self.hand_encoder(vertices)], dim=1)
+        mean, log_variance = self.encoder(both).chunk(2, dim=1)
+        return mean, log_variance.clamp(-10, 5)
+
+    def decode(self, feature: Tensor, z: Tensor) -> Tensor:
+        """(B, 61) MANO parameters in the principal frame."""
+        hand = self.hand[0]
+        betas, sixd, wrist, angles = self.decoder(torch.cat([feature, z], dim=1)).split(
+            (10, 6, 3, 45), dim=1
+        )
+        start = torch.eye(3, device=z.device)[:, :2]
+        rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + 0.1 * start)
+        low, high = hand.regions.limits.unbind(-1)
+        angles = low + (high - low) * torch.sigmoid(angles.view(-1, 15, 3))
+        transl = 0.1 * wrist - hand.root(betas)
+        orient = roma.rotmat_to_rotvec(rotation)
+        return torch.cat([betas, orient, hand.regions.to_pose(angles), transl], dim=1)
+
+
+def mlp(inside: int, hidden: tuple[int, ...], outside: int) -> nn.Sequential:
+    """Fully connected layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inside, width), nn.ReLU()]
+        inside = width
+    return nn.Sequential(*layers, nn.Linear(inside, outside))
+
+
+def is_inside(points: Tensor, vertices: Tensor, nearest: Tensor, faces: Tensor) -> Tensor:
+    """(B, N) whether points lie behind the hand's skin at their nearest vertex.
+
+    Args:
+        points: (B, N, 3); vertices: (B, V, 3); nearest: (B, N) vertex numbers; faces: (F, 3).
+    """
+    with torch.no_grad():
+        corners = vertices[:, faces]
+        face_normals = torch.linalg.cross(
+            corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
+        )
+        normals = torch.zeros_like(vertices)
+        for corner in range(3):
+            normals.index_add_(1, faces[:, corner], face_normals)
+        index = nearest[..., None].expand(-1, -1, 3)
+        outward = points - vertices.gather(1, index)
+        return (outward * normals.gather(1, index)).sum(dim=2) < 0

@@ -1,0 +1,212 @@
+"""Signed distance to an object: exact on its mesh, and as a differentiable grid in torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import trimesh
+from scipy import fft
+from scipy.spatial import cKDTree
+from torch import nn
+from torch.nn import functional
+
+# Winding number up to which a node counts as outside, and from which as inside. A closed cloud has
+# 0 and 1; behind a surface seen from one side it falls from 0.5 towards 0 with the depth. On views
+# of household objects matter and free space are best told apart at 0.2.
+OUTSIDE_WINDING, INSIDE_WINDING = 0.05, 0.35
+
+
+@lru_cache(maxsize=8)
+def raycasting_scene(mesh: trimesh.Trimesh):
+    """The mesh as an open3d RaycastingScene, kept for the meshes used last.
+
+    A trimesh hashes by its content, so a mesh changed in place gets a scene of its own.
+    """
+    import open3d as o3d
+
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    return scene
+
+
+def signed_distance(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
+    """Exact distance to the mesh surface, positive outside and negative inside.
+
+    Inside is where the majority of five rays crosses the surface an odd number of times, so small
+    holes, as scans have them, do no harm. Single precision: right to 0.1 micrometres on scans and
+    evenly meshed shapes, to 0.2 mm beside triangles a hundred times as long as wide.
+
+    Args:
+        mesh: in metres.
+        points: (..., 3) in metres.
+
+    Returns:
+        (...) float32, metres.
+    """
+    query = np.ascontiguousarray(points, dtype=np.float32)
+    return raycasting_scene(mesh).compute_signed_distance(query, nsamples=5).numpy()
+
+
+class DistanceGrid(nn.Module):
+    """Signed distance sampled on a regular grid, differentiable in the query points.
+
+    Args:
+        values: (X, Y, Z) distance at the nodes, metres, positive outside.
+        lower, upper: (3,) first and last node, metres.
+    """
+
+    def __init__(self, values: np.ndarray, lower: np.ndarray, upper: np.ndarray):
+        super().__init__()
+        values = torch.as_tensor(values, dtype=torch.float32)
+        # grid_sample wants depth, height, width = z, y, x.
+        self.register_buffer("values", values.permute(2, 1, 0)[None, None].contiguous())
+        self.register_buffer("lower", torch.as_tensor(lower, dtype=torch.float32))
+        self.register_buffer("upper", torch.as_tensor(upper, dtype=torch.float32))
+
+    @classmethod
+    def from_mesh(
+        cls, mesh: trimesh.Trimesh, pitch: float = 0.0025, margin: float = 0.04
+    ) -> DistanceGrid:
+        """Exact distances at the nodes of a grid around a mesh.
+
+        Args:
+            mesh: in metres.
+            pitch: largest distance between nodes, metres.
+            margin: how far the grid reaches beyond the mesh, metres.
+        """
+        lower, upper = mesh.bounds[0] - margin, mesh.bounds[1] + margin
+        return cls(signed_distance(mesh, _nodes(lower, upper, pitch)), lower, upper)
+
+    @classmethod
+    def from_cloud(
+        cls, points: np.ndarray, normals: np.ndarray, pitch: float = 0.004, margin: float = 0.04
+    ) -> DistanceGrid:
+        """Distances at the nodes of a grid around a cloud of surface points.
+
+        Within one point spacing of the cloud the distance is that to the planes of the nearest
+        points, which keeps thin walls apart. Further off it is the distance to the nearest point,
+        negative where the cloud winds around the node. So a closed cloud is solid throughout. A
+        cloud seen from one side is solid behind its surface as deep as it is wide, roughly a third
+        of its extent; beyond, where nobody knows, the distance rises through zero to the unsigned
+        one: no penetration is claimed there.
+
+        Args:
+            points: (N, 3) metres, evenly spaced (see `clouds.thin`).
+            normals: (N, 3) outward unit normals.
+            pitch: largest distance between nodes, metres.
+            margin: how far the grid reaches beyond the points, metres.
+        """
+        lower, upper = points.min(0) - margin, points.max(0) + margin
+        nodes = _nodes(lower, upper, pitch)
+        tree = cKDTree(points)
+        area = _point_areas(tree)
+        spacing = np.sqrt(np.median(area))
+        to_points, to_planes = _plane_distance(tree, normals, spacing, nodes.reshape(-1, 3))
+        winding = _winding_number(
+            points - lower, normals * area[:, None], nodes.shape[:3], upper - lower, spacing
+        )
+        inside = (winding.ravel() - OUTSIDE_WINDING) / (INSIDE_WINDING - OUTSIDE_WINDING)
+        far = np.clip(to_points / spacing - 1, 0, 1)
+        values = (1 - far) * to_planes + far * to_points * (1 - 2 * np.clip(inside, 0, 1))
+        return cls(values.reshape(nodes.shape[:3]), lower, upper)
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Signed distance, metres.
+
+        Outside the box it is the distance at the nearest point of the box plus the way there, so
+        that its gradient leads back from anywhere.
+
+        Args:
+            points: (..., 3) metres.
+
+        Returns:
+            (...) metres.
+        """
+        scaled = (points - self.lower) / (self.upper - self.lower) * 2 - 1
+        # One batch item per hand lets grid_sample use all cores.
+        batch = scaled.reshape(len(points) if points.ndim > 2 else 1, 1, 1, -1, 3)
+        inside = functional.grid_sample(
+            self.values.expand(len(batch), -1, -1, -1, -1),
+            batch,
+            padding_mode="border",
+            align_corners=True,
+        )
+        beyond = points - points.clamp(self.lower, self.upper)
+        return inside.reshape(points.shape[:-1]) + torch.linalg.vector_norm(beyond, dim=-1)
+
+
+def _nodes(lower: np.ndarray, upper: np.ndarray, pitch: float) -> np.ndarray:
+    """(X, Y, Z, 3) float32 grid from lower to upper, at most `pitch` apart."""
+    counts = np.ceil((upper - lower) / pitch).astype(int) + 1
+    axes = [np.linspace(*ends, dtype=np.float32) for ends in zip(lower, upper, counts, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def _point_areas(tree: cKDTree, neighbours: int = 8) -> np.ndarray:
+    """(N,) surface area each point stands for, square metres."""
+    radius = tree.query(tree.data, k=[neighbours + 1], workers=-1)[0][:, 0]
+    return np.pi * radius**2 / (neighbours + 0.5)  # the disc cuts the outermost point in half
+
+
+def _plane_distance(
+    tree: cKDTree, normals: np.ndarray, spacing: float, nodes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the nearest point, and signed distance to the tangent planes around it.
+
+    Only planes that face the same way as the most trusted one count, so that the two sides of a
+    thin wall don't average out. Trusted is a point that is near and doesn't have the node behind
+    it: where a wall is thinner than the spacing the nearest point may be that of the far side.
+
+    Returns:
+        Two (M,) arrays, metres.
+    """
+    distance, nearest = tree.query(nodes, k=4, workers=-1)
+    normal = normals[nearest]
+    offset = np.einsum("mkd,mkd->mk", nodes[:, None] - tree.data[nearest], normal)
+    trusted = np.argmin(distance + np.maximum(-offset, 0), axis=1)
+    facing = np.einsum("md,mkd->mk", normal[np.arange(len(nodes)), trusted], normal)
+    weight = np.maximum(facing, 0) ** 2 / (distance**2 + 0.1 * spacing**2)
+    return distance[:, 0], (weight * offset).sum(1) / weight.sum(1)
+
+
+def _winding_number(
+    points: np.ndarray,
+    area_normals: np.ndarray,
+    shape: tuple[int, ...],
+    size: np.ndarray,
+    spacing: float,
+) -> np.ndarray:
+    """How often the cloud winds around each node: 1 inside a closed cloud, 0 outside.
+
+    It is the function whose gradient is the field of inward area normals, solved by FFT in a box
+    half as long again, so that the neighbours in the periodic world stay far (Kazhdan et al.,
+    Poisson Surface Reconstruction, 2006; Barill et al., Fast Winding Numbers, 2018).
+
+    Args:
+        points: (N, 3) metres from the first node.
+        area_normals: (N, 3) outward normals times area.
+        shape: nodes along x, y, z; size: (3,) from first to last node, metres.
+        spacing: of the points, metres.
+
+    Returns:
+        (X, Y, Z) winding number.
+    """
+    step = size / (np.array(shape) - 1)
+    padded = [fft.next_fast_len(int(1.5 * n), real=True) for n in shape]
+    cells = np.ravel_multi_index(np.rint(points / step).astype(int).T, padded)
+    waves = [fft.fftfreq(n, s) for n, s in zip(padded[:2], step[:2], strict=True)]
+    waves.append(fft.rfftfreq(padded[2], step[2]))
+    wave = [2 * np.pi * axis for axis in np.meshgrid(*waves, indexing="ij", sparse=True)]
+    square = sum(axis**2 for axis in wave)
+    square[0, 0, 0] = 1  # the mean is free
+    divergence = 0
+    for axis, component in zip(wave, area_normals.T, strict=True):
+        field = np.bincount(cells, component, np.prod(padded)).reshape(padded) / np.prod(step)
+        divergence = divergence + axis * fft.rfftn(field, workers=-1)
+    blur = ((0.7 * spacing) ** 2 + (0.5 * step.max()) ** 2) / 2
+    spectrum = 1j * divergence / square * np.exp(-blur * square)
+    winding = fft.irfftn(spectrum, padded, workers=-1)
+    winding -= np.mean([winding[-1].mean(), winding[:, -1].mean(), winding[:, :, -1].mean()])
+    return winding[: shape[0], : shape[1], : shape[2]]

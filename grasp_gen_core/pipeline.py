@@ -1,0 +1,176 @@
+"""Cloud -> generator -> refiner -> ranking -> GraspSet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor
+
+from grasp_gen_core.contact.maps import contact_map
+from grasp_gen_core.generators import load_generator
+from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
+from grasp_gen_core.objects.clouds import check_points, thin
+from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.objects.sampling import outward_normals
+from grasp_gen_core.ranking import score_grasps
+from grasp_gen_core.refiners import get_refiner
+from grasp_gen_core.runtime import select_device
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, GraspSet, check_side
+
+MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
+GRID_PITCH = 0.004
+OVERSAMPLE = 2  # hands made for each that is returned; ranking keeps the best
+BACK_OFF = 0.08  # metres between pre-grasp and grasp
+OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
+
+
+class GraspPipeline:
+    """Ranked hands for an object's cloud.
+
+    Args:
+        generator: one of `generators.NAMES`.
+        refiner: one of `refiners.NAMES`, or "none".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        hand: MANO file; None takes $GRASP_GEN_HAND, else the shipped generic hand.
+        side: "right" or "left".
+
+    Attributes:
+        timings: seconds of the last call by stage.
+
+    Raises:
+        ValueError: if a name, the device or the hand file isn't accepted.
+    """
+
+    def __init__(
+        self,
+        generator: str = "grasp_cvae",
+        refiner: str = "quick",
+        device: str = "auto",
+        hand: str | Path | None = None,
+        side: str = "right",
+    ) -> None:
+        self.device = select_device(device)
+        self.side = check_side(side)
+        # Everything works on right hands; left ones are mirror images of both cloud and hand.
+        self.hand = ManoHand(hand, "right").to(self.device)
+        self.refine = None if refiner == "none" else get_refiner(refiner)
+        self.generator = load_generator(generator, self.hand)
+        self.timings: dict[str, float] = {}
+
+    def __call__(
+        self,
+        points: np.ndarray,
+        num: int = 32,
+        seed: int = 0,
+        stop: Callable[[], bool] | None = None,
+    ) -> GraspSet:
+        """Grasps for one object.
+
+        Args:
+            points: (N, 3) the object's points, full or partial, in metres, any frame.
+            num: grasps wanted.
+            seed: same seed, device and version: same grasps.
+            stop: asked now and then; true ends refinement early.
+
+        Returns:
+            `num` grasps, best first, in the frame of the points.
+
+        Raises:
+            ValueError: if the points or the number aren't accepted.
+        """
+        if not 1 <= num <= 1024:
+            raise ValueError(f"num: {num}, accepted are 1 to 1024 grasps")
+        self.timings, self._clock = {}, time.perf_counter()
+        points = thin(check_points(points), MAX_POINTS, seed)
+        normals = outward_normals(points)
+        grid = DistanceGrid.from_cloud(points, normals, pitch=GRID_PITCH).to(self.device)
+        cloud = torch.from_numpy(points).to(self.device)
+        outward = torch.from_numpy(normals).to(self.device)
+        self._lap("cloud")
+        # The grid is built in the cloud's frame; a left hand sees its mirror image.
+        field = grid if self.side == "right" else lambda query: grid(mirror_points(query))
+        if self.side == "left":
+            cloud, outward = mirror_points(cloud), mirror_points(outward)
+
+        rng = torch.Generator().manual_seed(seed)
+        mano = self.propose(cloud, num * OVERSAMPLE, rng)
+        self._lap("generate")
+        centre = cloud.mean(dim=0)
+        if self.refine is not None:
+            mano = self.refine(mano, self.hand, field, centre, stop)
+        self._lap("refine")
+
+        with torch.no_grad():
+            vertices, _ = self.hand(mano)
+            approach = self.approach(mano)
+            score, metrics = score_grasps(vertices, approach, self.hand, field, outward, centre)
+            best = score.argsort(descending=True, stable=True)[:num]
+            metrics = {name: value[best].cpu().numpy() for name, value in metrics.items()}
+            grasps = self.assemble(mano[best], points, score[best], metrics)
+        self._lap("rank")
+        return grasps
+
+    def propose(self, cloud: Tensor, num: int, rng: torch.Generator) -> Tensor:
+        """(num, 61) unrefined hands."""
+        with torch.no_grad():
+            mano = self.generator.sample(cloud, num, rng)
+        if not self.hand.is_generic:
+            # Shape components mean something else in another hand's file: its mean shape.
+            wrist = self.hand.root(mano[:, BETAS]) - self.hand.root(
+                torch.zeros_like(mano[:, BETAS])
+            )
+            mano = torch.cat(
+                [torch.zeros_like(mano[:, BETAS]), mano[:, 10:58], mano[:, 58:] + wrist], 1
+            )
+        return mano
+
+    def approach(self, mano: Tensor) -> Tensor:
+        """(B, 3) direction out of the palm."""
+        palm = self.hand.regions.joint_axes[3, 1]  # the middle finger's palmar axis
+        return roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) @ palm
+
+    def pregrasp(self, mano: Tensor) -> Tensor:
+        """(B, 61) the same hands with fingers opened, backed off against the approach."""
+        angles = self.hand.regions.to_angles(mano[:, HAND_POSE])
+        opened = torch.cat([OPEN_FLEXION * angles[..., :1], angles[..., 1:]], dim=2)
+        transl = mano[:, 58:] - BACK_OFF * self.approach(mano)
+        return torch.cat([mano[:, :13], self.hand.regions.to_pose(opened), transl], dim=1)
+
+    def assemble(
+        self, mano: Tensor, points: np.ndarray, score: Tensor, metrics: dict[str, np.ndarray]
+    ) -> GraspSet:
+        """A GraspSet of right hands, or of their mirror images for the left."""
+        vertices, joints = self.hand(mano)
+        approach, pregrasp, faces = self.approach(mano), self.pregrasp(mano), self.hand.faces
+        if self.side == "left":
+            mano, pregrasp = mirror_mano(mano), mirror_mano(pregrasp)
+            vertices, joints, approach = map(mirror_points, (vertices, joints, approach))
+            faces = faces.flip(1)
+        wrist_pose = torch.eye(4, device=mano.device).repeat(len(mano), 1, 1)
+        wrist_pose[:, :3, :3] = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        wrist_pose[:, :3, 3] = joints[:, 0]
+        contact = contact_map(torch.from_numpy(points).to(mano.device), vertices)
+        arrays = {
+            "mano": mano,
+            "vertices": vertices,
+            "faces": faces,
+            "joints": joints,
+            "contact": contact,
+            "score": score,
+            "wrist_pose": wrist_pose,
+            "approach": approach,
+            "pregrasp": pregrasp,
+        }
+        arrays = {name: value.cpu().numpy() for name, value in arrays.items()}
+        return GraspSet(points=points, side=self.side, metrics=metrics, **arrays)
+
+    def _lap(self, stage: str) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.timings[stage], self._clock = now - self._clock, now

@@ -1,0 +1,59 @@
+"""The score by which grasps are ranked, and what it is made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from grasp_gen_core.contact import energies
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.metrics.contact_fingers import contact_fingers, finger_touches
+from grasp_gen_core.metrics.contact_ratio import contact_ratio_pct
+from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
+from grasp_gen_core.objects.distance import DistanceGrid
+
+
+def score_grasps(
+    vertices: Tensor,
+    approach: Tensor,
+    hand: ManoHand,
+    grid: DistanceGrid,
+    normals: Tensor,
+    centre: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Score each hand on the object as far as the cloud shows it.
+
+    score = touch * depth * balance * sight, each in [0, 1]:
+        touch    share of the five fingers within 5 mm, halved without the thumb;
+        depth    exp(-(penetration depth / 5 mm)^2);
+        balance  0.4 + 0.6 exp(-w), w the squared net wrench of thumb against fingers;
+        sight    1 - max(0, approach . mean outward normal): a one-sided cloud is grasped from
+                 the side that was seen (on a closed cloud the mean normal vanishes).
+
+    Args:
+        vertices: (B, 778, 3) metres; approach: (B, 3) unit vectors.
+        hand: the hand model.
+        grid: signed distance of the cloud.
+        normals: (N, 3) the cloud's outward normals.
+        centre: (3,) the cloud's middle, metres.
+
+    Returns:
+        (B,) scores and the metrics behind them, each (B,).
+    """
+    distance = grid(vertices)
+    touches = finger_touches(distance, hand.parts)
+    metrics = {
+        "penetration_depth_cm": penetration_depth_cm(distance),
+        "contact_fingers": contact_fingers(distance, hand.parts),
+        "contact_ratio_pct": contact_ratio_pct(distance),
+    }
+    pads = energies.pad_contact(vertices, distance, hand.regions)
+    strength = energies.thumb_against_fingers(touches.float() + 1e-3)
+    pressing = energies.surface_normal(grid, pads.points)
+    wrench = energies.force_closure(pads.points, pressing, strength, centre)
+    touch = metrics["contact_fingers"] / 5 * torch.where(touches[:, 0], 1.0, 0.5)
+    depth = torch.exp(-((metrics["penetration_depth_cm"] / 0.5) ** 2))
+    balance = 0.4 + 0.6 * torch.exp(-wrench)
+    sight = 1 - (approach @ normals.mean(dim=0)).clamp(0, 1)
+    metrics |= {"net_wrench": wrench}
+    return (touch * depth * balance * sight).clamp(0, 1), metrics

@@ -1,0 +1,77 @@
+"""Quick refiner: a few gradient steps of contact and penetration against the object's distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from grasp_gen_core.contact import energies
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.variables import HandVariables
+from grasp_gen_core.objects.distance import DistanceGrid
+
+STEPS = 60
+
+
+def refine(
+    mano: Tensor,
+    hand: ManoHand,
+    grid: DistanceGrid,
+    centre: Tensor,
+    stop: Callable[[], bool] | None = None,
+    steps: int = STEPS,
+) -> Tensor:
+    """Bring the pads to the surface and the rest out of it, near the proposed pose.
+
+    Args:
+        mano: (B, 61) proposed hands.
+        hand: the hand model.
+        grid: signed distance of the object, from its mesh or its cloud.
+        centre: (3,) middle of the object, metres; torques are balanced about it.
+        stop: asked after each step; true ends the work.
+        steps: gradient steps.
+
+    Returns:
+        (B, 61) refined hands, joint angles within their limits.
+    """
+    regions = hand.regions
+    variables = HandVariables(hand, mano)
+    proposed = variables.angles.detach().clone()
+    start = variables.transl.detach().clone()
+    strength = energies.thumb_against_fingers(torch.ones(len(mano), 5, device=mano.device))
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [variables.transl], "lr": 0.004},
+            {"params": [variables.rotation, variables.angles], "lr": 0.04},
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=1e-3)
+    for _ in range(steps):
+        if stop is not None and stop():
+            break
+        optimiser.zero_grad()
+        vertices, joints = variables.surface()
+        distance = grid(vertices)
+        centres, radii = energies.bone_spheres(joints, regions)
+        # Whether a pad takes part follows from how near the proposal brought it.
+        tips = energies.pad_contact(vertices, distance, regions, reach=4.0)
+        pads = energies.pad_contact(vertices, distance, regions, reach=1.0)
+        normals = energies.surface_normal(grid, tips.points)
+        energy = (
+            tips.tip.sum(dim=1)
+            + (0.4 * pads.middle + 0.3 * pads.proximal).sum(dim=1)
+            + pads.palm
+            + 12 * energies.penetration(distance, grid(centres), radii)
+            + 4 * energies.self_penetration(centres, radii)
+            + energies.force_closure(tips.points, normals, strength, centre)
+            + 0.3 * energies.coupling(variables.angles)
+            + 0.1 * (variables.angles - proposed).square().sum(dim=(1, 2))
+            + 0.02 * (energies.CM * (variables.transl - start)).square().sum(dim=1)
+        )
+        energy.sum().backward()
+        optimiser.step()
+        schedule.step()
+        variables.clamp()
+    return variables.mano()

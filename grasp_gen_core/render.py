@@ -1,0 +1,424 @@
+"""Pictures and 3D files of hands on objects.
+
+Rays are cast with open3d and shaded with numpy: no display, GPU or OpenGL context is needed, so the
+same picture comes out of a laptop, a robot and a bare container.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from scipy.spatial import cKDTree
+
+from grasp_gen_core.hand.layer import close_wrist
+from grasp_gen_core.types import GraspSet
+
+TILE, CAPTION = 300, 24  # pixels
+SKIN, PRESSED = np.array([0.90, 0.70, 0.60]), np.array([0.80, 0.09, 0.10])
+OBJECT, TOUCHED = np.array([0.47, 0.62, 0.80]), np.array([1.00, 0.66, 0.10])
+
+# Camera frame: x right, y up, z towards the viewer.
+KEY_LIGHT = np.array([-0.45, 0.60, 0.66], np.float32)
+FILL_LIGHT = np.array([0.75, -0.05, 0.66], np.float32)
+
+Part = trimesh.Trimesh | trimesh.PointCloud
+
+
+class View(NamedTuple):
+    """Where the camera stands: unit directions from the scene to it, and of the picture's top."""
+
+    direction: Sequence[float]
+    up: Sequence[float]
+
+
+# In MANO's axes (right hand: fingers -x, palm -y, thumb +z): back, thumb side, palm, fingertips.
+HAND_VIEWS = (
+    View((0, 1, 0), (-1, 0, 0)),
+    View((0, 0.3, 1), (-1, 0, 0)),
+    View((0, -1, 0), (-1, 0, 0)),
+    View((-1, 0.3, 0.2), (0, 1, 0)),
+)
+
+
+def render_scene(parts: Sequence[Part], size: int = TILE, view: View = HAND_VIEWS[0]) -> np.ndarray:
+    """One picture of coloured meshes and point clouds, framed so that they fill it.
+
+    Args:
+        parts: meshes with vertex colours, shaded with their `vertex_normals`, and point clouds,
+            drawn as small balls; metres.
+        size: width and height in pixels.
+        view: where the camera stands.
+
+    Returns:
+        (size, size, 3) uint8 on a white background.
+    """
+    return _Scene(parts).picture(size, view)
+
+
+def render_grasps(
+    grasps: GraspSet,
+    path: str | Path,
+    mesh: trimesh.Trimesh | None = None,
+    count: int = 4,
+    views: int = 4,
+) -> None:
+    """Write a contact sheet as PNG: a row per grasp, best first, seen from several sides.
+
+    The first view looks at the back of the hand, the third at its palm, the object's z axis up, the
+    fourth from the top. Hand and object are coloured by their contact.
+
+    Args:
+        grasps: what to draw.
+        path: PNG file to write.
+        mesh: the object's surface; without it `grasps.points` are drawn.
+        count: rows at most.
+        views: columns, 1 to 6.
+
+    Raises:
+        ValueError: if there is no grasp, count or views are out of range, or path can't be written.
+    """
+    _check_count(grasps, count)
+    if not 1 <= views <= len(ORBIT):
+        raise ValueError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
+    body = None if mesh is None else _smooth(mesh, edge=0.004)
+    rows = []
+    for i in range(min(count, len(grasps))):
+        label = f"#{i + 1}  score {grasps.score[i]:.2f}"
+        rows.append((label, _grasp_parts(grasps, i, body), _orbit(grasps.wrist_pose[i])[:views]))
+    _write_sheet(rows, path)
+
+
+def render_hands(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    path: str | Path,
+    labels: Sequence[str] = (),
+    views: Sequence[View] = HAND_VIEWS,
+) -> None:
+    """Write hands alone as PNG: a row per hand, seen from back, thumb side, palm and fingertips.
+
+    Args:
+        vertices: (B, V, 3) or (V, 3) hand surfaces in MANO's axes, metres.
+        faces: (F, 3) triangles.
+        path: PNG file to write.
+        labels: a text per row.
+        views: the columns.
+
+    Raises:
+        ValueError: if path can't be written.
+    """
+    hands = np.asarray(vertices).reshape(-1, *np.shape(vertices)[-2:])
+    labels = [*labels, *[""] * (len(hands) - len(labels))]
+    rows = [(t, [_hand_mesh(v, faces)], views) for t, v in zip(labels, hands, strict=True)]
+    _write_sheet(rows, path)
+
+
+def export_glb(
+    grasps: GraspSet, path: str | Path, mesh: trimesh.Trimesh | None = None, count: int = 8
+) -> None:
+    """Write the best grasps as a GLB scene.
+
+    The skin is subdivided once, for looks; the exact vertices are in `grasps`. Nodes `object` and
+    `grasp_00` (the best, in place), `grasp_01`, ... Every further grasp carries
+    its own copy of the object (`object_01`, ...) and stands beside the one before, so that viewers
+    without a node switch show each of them.
+
+    Args:
+        grasps: what to write.
+        path: GLB file to write.
+        mesh: the object's surface; without it `grasps.points` are written.
+        count: grasps at most.
+
+    Raises:
+        ValueError: if there is no grasp, count is out of range, or path can't be written.
+    """
+    _check_count(grasps, count)
+    body = None if mesh is None else _smooth(mesh, edge=0.004)
+    shown = min(count, len(grasps))
+    hands = grasps.vertices[:shown].reshape(-1, 3)
+    width = 1.1 * np.ptp(np.concatenate([hands, grasps.points])[:, 0])
+    scene = trimesh.Scene()
+    for i in range(shown):
+        beside = trimesh.transformations.translation_matrix((i * width, 0, 0))
+        hand, thing = _grasp_parts(grasps, i, body)
+        scene.add_geometry(hand, node_name=f"grasp_{i:02d}", transform=beside)
+        name = "object" if i == 0 else f"object_{i:02d}"
+        scene.add_geometry(thing, node_name=name, transform=beside)
+    _write(path, scene.export(file_type="glb", include_normals=True))
+
+
+def show_grasps(grasps: GraspSet, mesh: trimesh.Trimesh | None = None, count: int = 8) -> None:
+    """Open a window on the best grasps until it is closed; left and right arrow change the grasp.
+
+    Args:
+        grasps: what to show.
+        mesh: the object's surface; without it `grasps.points` are shown.
+        count: grasps at most.
+
+    Raises:
+        ValueError: if there is no grasp, count is out of range, or no display to open a window on.
+    """
+    import open3d as o3d
+
+    _check_count(grasps, count)
+    window = o3d.visualization.VisualizerWithKeyCallback()
+    if not _has_display() or not window.create_window("grasp-gen view", 1000, 800):
+        raise ValueError("no display to open a window on: --render grasps.png writes a picture")
+    body = None if mesh is None else _smooth(mesh, edge=0.004)
+    shown, index = min(count, len(grasps)), 0
+
+    def turn_to(step: int, first: bool = False) -> None:
+        nonlocal index
+        index = (index + step) % shown
+        print(f"#{index + 1} of {shown}, score {grasps.score[index]:.2f}", file=sys.stderr)
+        window.clear_geometries()
+        for part in _grasp_parts(grasps, index, body):
+            window.add_geometry(_open3d(_solid(part)), reset_bounding_box=first)
+
+    turn_to(0, first=True)
+    window.register_key_callback(262, lambda _: turn_to(1))  # GLFW's arrow keys
+    window.register_key_callback(263, lambda _: turn_to(-1))
+    window.run()
+    window.destroy_window()
+
+
+def _has_display() -> bool:
+    """Whether a window would be seen: open3d itself falls back to an invisible one."""
+    x11 = ctypes.CDLL("libX11.so.6")  # needed by open3d, so there
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    return "WAYLAND_DISPLAY" in os.environ or bool(x11.XOpenDisplay(None))
+
+
+def _open3d(mesh: trimesh.Trimesh):
+    import open3d as o3d
+
+    vectors, triangles = o3d.utility.Vector3dVector, o3d.utility.Vector3iVector
+    # trimesh's arrays are read-only, which open3d doesn't take: copies.
+    shown = o3d.geometry.TriangleMesh(vectors(mesh.vertices + 0), triangles(mesh.faces + 0))
+    shown.vertex_normals = vectors(mesh.vertex_normals + 0)
+    shown.vertex_colors = vectors(mesh.visual.vertex_colors[:, :3] / 255)
+    return shown
+
+
+def _check_count(grasps: GraspSet, count: int) -> None:
+    if not len(grasps):
+        raise ValueError("grasps: none in the set, at least one is needed to draw")
+    if count < 1:
+        raise ValueError(f"count: {count}, accepted is 1 or more")
+
+
+def _write(path: str | Path, data: bytes) -> None:
+    try:
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+# Degrees around the object's z axis, counted from the back of the hand, and above its xy plane.
+ORBIT = ((0, 15), (90, 15), (180, 15), (30, 75), (-90, 15), (180, -50))
+
+
+def _orbit(wrist_pose: np.ndarray) -> list[View]:
+    """Views around the object, starting where the camera sees the back of the hand."""
+    # The thumb's side decides when the back of the hand points straight up.
+    back = wrist_pose[:3, 1] + 0.3 * wrist_pose[:3, 2]
+    azimuth, elevation = np.radians(ORBIT).T
+    azimuth = azimuth + np.arctan2(back[1], back[0])
+    level = np.cos(elevation)
+    directions = np.stack(
+        [level * np.cos(azimuth), level * np.sin(azimuth), np.sin(elevation)], axis=1
+    )
+    return [View(direction, (0, 0, 1)) for direction in directions]
+
+
+def _grasp_parts(grasps: GraspSet, index: int, body: trimesh.Trimesh | None) -> list[Part]:
+    """Hand and object of one grasp, coloured by contact."""
+    contact = grasps.contact[index]
+    if body is None:
+        thing, surface = trimesh.PointCloud(grasps.points), grasps.points
+    else:
+        thing, surface = body.copy(), body.vertices
+        distance, near = cKDTree(grasps.points).query(surface, k=min(4, len(contact)))
+        weight = 1 / (distance.reshape(len(surface), -1) + 1e-4)
+        contact = (weight * contact[near.reshape(weight.shape)]).sum(1) / weight.sum(1)
+    _paint(thing, _blend(OBJECT, TOUCHED, contact))
+    return [_hand_mesh(grasps.vertices[index], grasps.faces, surface), thing]
+
+
+def _hand_mesh(
+    vertices: np.ndarray, faces: np.ndarray, touching: np.ndarray | None = None
+) -> trimesh.Trimesh:
+    """A hand in skin colour, redder near the `touching` points, its wrist closed."""
+    # One round of Loop subdivision moves the skin by 0.2 mm and rounds the outline.
+    vertices, faces = trimesh.remesh.subdivide_loop(vertices, faces, 1)
+    hand = trimesh.Trimesh(vertices, close_wrist(faces), process=False)
+    pressed = np.zeros(len(hand.vertices))
+    if touching is not None:
+        # Touching vertices lie up to half a point spacing from the nearest point.
+        pressed = (0.010 - cKDTree(touching).query(hand.vertices)[0]) / 0.008
+    _paint(hand, _blend(SKIN, PRESSED, pressed))
+    return _smooth(hand)
+
+
+def _blend(start: np.ndarray, end: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    amount = np.clip(amount, 0, 1)[:, None]
+    return start + (end - start) * amount
+
+
+def _paint(part: Part, colours: np.ndarray) -> None:
+    part.visual.vertex_colors = np.round(255 * colours).astype(np.uint8)
+
+
+def _smooth(mesh: trimesh.Trimesh, edge: float = np.inf) -> trimesh.Trimesh:
+    """The mesh with smooth normals except at creases, and no edge longer than `edge` metres."""
+    smooth = trimesh.graph.smooth_shade(mesh, angle=np.radians(45), facet_minarea=None)
+    if edge == np.inf:
+        return smooth
+    # Short edges give per-vertex colours their resolution; normals are refined along.
+    rows = np.hstack([smooth.vertices, smooth.vertex_normals])
+    rows, faces = trimesh.remesh.subdivide_to_size(rows, smooth.faces, edge, max_iter=20)
+    normals = trimesh.unitize(rows[:, 3:])
+    return trimesh.Trimesh(rows[:, :3], faces, vertex_normals=normals, process=False)
+
+
+def _solid(part: Part) -> trimesh.Trimesh:
+    """A mesh unchanged; a cloud as small balls, as large as the points' spacing allows."""
+    if isinstance(part, trimesh.Trimesh):
+        return part
+    points, count = part.vertices, len(part.vertices)
+    spacing, _ = cKDTree(points).query(points, k=[min(5, count)])
+    radius = np.clip(0.45 * np.median(spacing), 0.0007, 0.003)
+    # Smooth normals make an icosahedron of a few pixels look round.
+    ball = trimesh.creation.icosphere(subdivisions=0, radius=radius)
+    corners = len(ball.vertices)
+    return trimesh.Trimesh(
+        (points[:, None] + ball.vertices).reshape(-1, 3),
+        (np.arange(count)[:, None, None] * corners + ball.faces).reshape(-1, 3),
+        vertex_normals=np.tile(ball.vertex_normals, (count, 1)),
+        vertex_colors=np.repeat(part.visual.vertex_colors, corners, axis=0),
+        process=False,
+    )
+
+
+class _Scene:
+    """Parts in one ray-casting scene, with the light that reaches each vertex from around."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        import open3d as o3d
+
+        meshes = [_solid(part) for part in parts]
+        starts = np.cumsum([0] + [len(m.vertices) for m in meshes])
+        self.vertices = np.concatenate([m.vertices for m in meshes]).astype(np.float32)
+        self.faces = np.concatenate([m.faces + s for m, s in zip(meshes, starts, strict=False)])
+        self.rays = o3d.t.geometry.RaycastingScene()
+        self.tensor = o3d.core.Tensor
+        self.rays.add_triangles(
+            self.tensor(self.vertices), self.tensor(self.faces.astype(np.uint32))
+        )
+        normals = np.concatenate([m.vertex_normals for m in meshes]).astype(np.float32)
+        colours = np.concatenate([m.visual.vertex_colors[:, :3] for m in meshes]) / 255
+        shade = self.open_sky(normals)
+        linear = colours.astype(np.float32) ** 2.2
+        self.attributes = np.concatenate([normals, linear, shade[:, None]], axis=1)
+
+    def open_sky(self, normals: np.ndarray, directions: int = 48, reach: float = 0.06):
+        """Ambient occlusion: cosine-weighted share of (V,) unblocked directions within reach."""
+        # A Fibonacci sphere, the same for all vertices: even, and without noise.
+        k = np.arange(directions) + 0.5
+        z, turn = 1 - 2 * k / directions, np.pi * (1 + 5**0.5) * k
+        ring = np.sqrt(1 - z * z)
+        sky = np.stack([ring * np.cos(turn), ring * np.sin(turn), z], axis=1).astype(np.float32)
+        cosine = np.maximum(normals @ sky.T, 0)
+        vertex, ray = np.nonzero(cosine > 0.05)
+        origins = self.vertices[vertex] + 0.0004 * normals[vertex]
+        blocked = self.rays.test_occlusions(
+            self.tensor(np.concatenate([origins, sky[ray]], axis=1)), tfar=reach
+        ).numpy()
+        weight = cosine[vertex, ray]
+        light = np.bincount(vertex, weight * ~blocked, len(normals))
+        return (light / np.bincount(vertex, weight, len(normals)).clip(1e-6)).astype(np.float32)
+
+    def picture(self, size: int, view: View) -> np.ndarray:
+        """(size, size, 3) uint8, see render_scene."""
+        samples = 2 * size  # 2 x 2 rays a pixel smooth the edges
+        camera, eye = self.camera(view)
+        seen = (self.vertices - eye) @ camera
+        plane = seen[:, :2] / -seen[:, 2:]
+        low, high = plane.min(0), plane.max(0)
+        half = 0.53 * (high - low).max()
+        steps = half * ((np.arange(samples, dtype=np.float32) + 0.5) * 2 / samples - 1)
+        middle = (low + high) / 2
+        x, y = np.meshgrid(middle[0] + steps, middle[1] - steps)
+        directions = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+
+        origins = np.broadcast_to(eye, directions.shape)
+        rays = np.concatenate([origins, directions @ camera.T], axis=1).astype(np.float32)
+        hits = self.rays.cast_rays(self.tensor(rays))
+        hit = np.isfinite(hits["t_hit"].numpy())
+        u, v = hits["primitive_uvs"].numpy()[hit].T[..., None]
+        a, b, c = self.attributes[self.faces[hits["primitive_ids"].numpy()[hit]].T]
+        mixed = (1 - u - v) * a + u * b + v * c
+
+        image = np.ones((samples * samples, 3), np.float32)
+        image[hit] = _shade(mixed[:, :3] @ camera, mixed[:, 3:6], mixed[:, 6:], directions[hit])
+        image = image.reshape(size, 2, size, 2, 3).mean((1, 3))
+        return np.round(255 * image).astype(np.uint8)
+
+    def camera(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation (3, 3), columns right, up, towards the viewer, and the eye (3,)."""
+        back = trimesh.unitize(np.asarray(view.direction, float))
+        right = trimesh.unitize(np.cross(view.up, back))
+        camera = np.stack([right, np.cross(back, right), back], axis=1).astype(np.float32)
+        low, high = self.vertices.min(0), self.vertices.max(0)
+        # Far enough for a natural perspective.
+        eye = (low + high) / 2 + camera[:, 2] * 2.5 * np.linalg.norm(high - low)
+        return camera, eye
+
+
+def _shade(
+    normals: np.ndarray, albedo: np.ndarray, sky: np.ndarray, rays: np.ndarray
+) -> np.ndarray:
+    """Key, fill and sky light with a soft highlight; all in the camera frame, sRGB out."""
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-6)
+    facing = -(normals * rays).sum(1, keepdims=True)
+    normals = np.where(facing < 0, -normals, normals)
+    key, fill = KEY_LIGHT, FILL_LIGHT
+    light = 0.42 * sky * (1 + 0.35 * normals[:, 1:2])
+    light += 0.62 * (normals @ key).clip(0)[:, None] * (0.35 + 0.65 * sky)
+    light += 0.16 * (normals @ fill).clip(0)[:, None] * sky
+    halfway = key - rays
+    halfway /= np.linalg.norm(halfway, axis=1, keepdims=True)
+    gloss = 0.06 * (normals * halfway).sum(1, keepdims=True).clip(0) ** 24 * sky
+    rim = 0.8 + 0.2 * np.abs(facing)
+    return (albedo * light * rim + gloss).clip(0, 1) ** (1 / 2.2)
+
+
+def _write_sheet(
+    rows: Sequence[tuple[str, Sequence[Part], Sequence[View]]], path: str | Path
+) -> None:
+    """Tiles row by row, each row's label above it, as PNG."""
+    import io
+
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=15)
+    height, columns = CAPTION + TILE, max(len(views) for _, _, views in rows)
+    sheet = Image.new("RGB", (columns * TILE, len(rows) * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (label, parts, views) in enumerate(rows):
+        scene = _Scene(parts)
+        for j, view in enumerate(views):
+            tile = Image.fromarray(scene.picture(TILE, view))
+            sheet.paste(tile, (j * TILE, i * height + CAPTION))
+        pen.text((10, i * height + 5), label, fill=(70, 74, 82), font=font)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    _write(path, buffer.getvalue())

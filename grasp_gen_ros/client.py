@@ -1,0 +1,89 @@
+"""A planner's whole conversation with the grasp generator."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import rclpy
+from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+
+from grasp_gen_ros.conversions import make_cloud
+from grasp_gen_ros.msg import GraspArray
+from grasp_gen_ros.srv import GenerateGrasps
+
+
+class GraspClient:
+    """Asks a running `grasp_generator` for grasps.
+
+    Works by itself or with a planner's node; when that node is spun by an executor, call it from
+    another thread than the executor's, as for any blocking call.
+
+    Args:
+        node: the planner's node; None makes one.
+        service: name of the service, relative to the node's namespace.
+    """
+
+    def __init__(self, node: Node | None = None, service: str = "generate_grasps") -> None:
+        if node is None:
+            if not rclpy.ok():
+                rclpy.init()
+            node = rclpy.create_node("grasp_client")
+        self.node = node
+        self._client = node.create_client(GenerateGrasps, service)
+
+    def wait_for_server(self, timeout: float = 30.0) -> None:
+        """Wait until the generator is up.
+
+        Raises:
+            TimeoutError: if it isn't after `timeout` seconds.
+        """
+        if not self._client.wait_for_service(timeout):
+            raise TimeoutError(f"no {self._client.srv_name} service after {timeout:g} s")
+
+    def generate(
+        self,
+        cloud: PointCloud2 | np.ndarray,
+        frame_id: str = "",
+        num: int = 0,
+        seed: int = -1,
+        timeout: float = 60.0,
+    ) -> GraspArray:
+        """Grasps for an object, best first, in the cloud's frame.
+
+        Args:
+            cloud: the segmented object as a message, or as (N, 3) points in metres.
+            frame_id: frame of the points; a message brings its own.
+            num: how many grasps; 0 takes the generator's parameter.
+            seed: same cloud and seed, same grasps; -1 takes the generator's parameter.
+            timeout: seconds to wait for the service, then for the answer.
+
+        Raises:
+            ValueError: if the points aren't (N, 3).
+            TimeoutError: if the generator isn't there or doesn't answer in time.
+            RuntimeError: if the generator refuses, with its reason.
+        """
+        if not isinstance(cloud, PointCloud2):
+            points = np.asarray(cloud)
+            if points.ndim != 2 or points.shape[1] != 3:
+                raise ValueError(f"cloud: shape {points.shape}, accepted is (N, 3)")
+            stamp = self.node.get_clock().now().to_msg()
+            cloud = make_cloud(points, Header(stamp=stamp, frame_id=frame_id))
+        self.wait_for_server(timeout)
+        request = GenerateGrasps.Request(cloud=cloud, num_grasps=num, seed=seed)
+        future = self._client.call_async(request)
+        if self.node.executor is None:
+            rclpy.spin_until_future_complete(self.node, future, timeout_sec=timeout)
+        else:
+            done = threading.Event()
+            future.add_done_callback(lambda _: done.set())
+            done.wait(timeout)
+        if not future.done():
+            self._client.remove_pending_request(future)
+            raise TimeoutError(f"no answer from {self._client.srv_name} after {timeout:g} s")
+        response = future.result()
+        if not response.success:
+            raise RuntimeError(response.message)
+        return response.grasps

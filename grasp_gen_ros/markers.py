@@ -1,0 +1,68 @@
+"""RViz markers: the hands as meshes, coloured by contact."""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose, Vector3
+from scipy.spatial import cKDTree
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from grasp_gen_core.render import PRESSED, SKIN
+from grasp_gen_core.types import GraspSet
+
+FAINT = 0.15  # opacity of all hands but the best
+REACH = 0.01  # metres from the object at which a hand vertex starts to redden
+
+
+def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
+    """The best `count` grasps: the best hand opaque, the others faint, each with its score.
+
+    The first marker deletes what was shown before.
+    """
+    array = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
+    object_points = cKDTree(grasps.points)
+    for i in range(min(count, len(grasps))):
+        distance, _ = object_points.query(grasps.vertices[i])
+        redness = np.clip(1 - distance / REACH, 0, 1)[:, None]
+        colours = (1 - redness) * SKIN + redness * PRESSED
+        array.markers.append(_hand(i, grasps.vertices[i], grasps.faces, colours, header))
+        array.markers.append(_text(i, grasps.wrist_pose[i, :3, 3], grasps.score[i], header))
+    return array
+
+
+def _hand(
+    index: int, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, header: Header
+) -> Marker:
+    opacity = FAINT if index else 1.0
+    # One message object per vertex, shared by its triangles: six times fewer objects to make.
+    corners = [Point(x=x, y=y, z=z) for x, y, z in vertices.tolist()]
+    shades = [ColorRGBA(r=r, g=g, b=b, a=opacity) for r, g, b in colours.tolist()]
+    order = faces.ravel().tolist()
+    return Marker(
+        header=header,
+        ns="hands",
+        id=index,
+        type=Marker.TRIANGLE_LIST,
+        action=Marker.ADD,
+        pose=Pose(),
+        scale=Vector3(x=1.0, y=1.0, z=1.0),
+        color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=opacity),
+        points=[corners[k] for k in order],
+        colors=[shades[k] for k in order],
+    )
+
+
+def _text(index: int, position: np.ndarray, score: float, header: Header) -> Marker:
+    x, y, z = position.tolist()
+    return Marker(
+        header=header,
+        ns="scores",
+        id=index,
+        type=Marker.TEXT_VIEW_FACING,
+        action=Marker.ADD,
+        pose=Pose(position=Point(x=x, y=y, z=z)),
+        scale=Vector3(z=0.02),
+        color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=FAINT if index else 1.0),
+        text=f"#{index + 1}  {score:.2f}",
+    )

@@ -1,0 +1,289 @@
+"""The `grasp_generator` node: object clouds in, ranked grasps out, by topic and by service."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from grasp_gen_core import generators, refiners
+from grasp_gen_core.pipeline import GraspPipeline
+from grasp_gen_core.runtime import tune_allocator
+from grasp_gen_core.types import SIDES, GraspSet
+from grasp_gen_ros.conversions import grasp_array, make_cloud, read_points
+from grasp_gen_ros.markers import grasp_markers
+from grasp_gen_ros.msg import GraspArray
+from grasp_gen_ros.srv import GenerateGrasps
+
+MAX_GRASPS = 256
+MAX_CALLS = 4  # service calls that may wait; more are told busy at once
+REPEAT = 5.0  # seconds before the same warning is logged again
+
+
+class Busy(Exception):
+    """A service call didn't get its turn."""
+
+
+class GraspGenerator(Node):
+    """Runs a GraspPipeline in a worker thread for the newest cloud and for service calls, in turn.
+
+    Raises:
+        ValueError: if a parameter names something that doesn't exist.
+        ParameterException: if a parameter has the wrong type or is out of range.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("grasp_generator")
+        self._declare_parameters()
+        self._load_pipeline()
+
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
+        self._calls = threading.BoundedSemaphore(MAX_CALLS)
+        self._slot = threading.Lock()
+        self._newest: PointCloud2 | None = None
+
+        self._state, self._last_error, self._level = "idle", "", DiagnosticStatus.OK
+        self._counts = Counter(clouds_taken=0, clouds_dropped=0, clouds_refused=0)
+        self._seconds: dict[str, float] = {}
+
+        self._grasps = self.create_publisher(GraspArray, "grasps", 1)
+        self._contact = self.create_publisher(PointCloud2, "contact_map", 1)
+        self._markers = self.create_publisher(MarkerArray, "markers", 1)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        self.create_timer(1.0, self._publish_diagnostics)
+        self.create_subscription(
+            PointCloud2,
+            "object_cloud",
+            self._on_cloud,
+            # Sensor data, but with room for the newest cloud alone.
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        self.create_service(
+            GenerateGrasps,
+            "generate_grasps",
+            self._on_call,
+            callback_group=ReentrantCallbackGroup(),
+        )
+        topic, service = map(self.resolve_topic_name, ("object_cloud", "generate_grasps"))
+        self.get_logger().info(f"ready: takes clouds from {topic} and calls of {service}")
+
+    def close(self) -> None:
+        """Cancel what waits and let the running generation stop early."""
+        self._worker.shutdown(cancel_futures=True)
+
+    def _declare_parameters(self) -> None:
+        def declare(name, default, description, limits=None, read_only=False):
+            descriptor = ParameterDescriptor(description=description, read_only=read_only)
+            if isinstance(default, float):
+                low, high = limits
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=low, to_value=high)
+                ]
+            elif limits:
+                low, high = limits
+                descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+            self.declare_parameter(name, default, descriptor)
+
+        def fixed(name, default, description):
+            declare(name, default, description, read_only=True)
+
+        fixed("generator", "grasp_cvae", f"Network: {', '.join(generators.NAMES)}.")
+        fixed("refiner", "quick", f"Clean-up of its grasps: {', '.join(refiners.NAMES)} or none.")
+        fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
+        fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
+        fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
+        declare("num_grasps", 32, "Grasps per cloud.", (1, MAX_GRASPS))
+        declare("seed", 0, "Same cloud and seed, same grasps.", (0, 2**31 - 1))
+        declare("publish_markers", True, "Publish markers while somebody listens.")
+        declare("max_markers", 5, "Hands shown, best first.", (1, MAX_GRASPS))
+        declare("service_timeout", 30.0, "Seconds a call waits for its turn.", (0.1, 600.0))
+
+    def _load_pipeline(self) -> None:
+        start = time.perf_counter()
+        self.pipeline = GraspPipeline(
+            generator=self._value("generator"),
+            refiner=self._value("refiner"),
+            device=self._value("device"),
+            hand=self._value("hand") or None,
+            side=self._value("side"),
+        )
+        self.get_logger().info(
+            f"loaded {self._value('generator')} with refiner {self._value('refiner')} "
+            f"on {self.pipeline.device} in {time.perf_counter() - start:.1f} s"
+        )
+
+    def _value(self, name: str):
+        return self.get_parameter(name).value
+
+    def _on_cloud(self, cloud: PointCloud2) -> None:
+        with self._slot:
+            superseded, self._newest = self._newest, cloud
+        if superseded is None:
+            self._worker.submit(self._serve_newest)
+        else:  # the job that was to serve it takes this one instead
+            self._counts["clouds_dropped"] += 1
+
+    def _serve_newest(self) -> None:
+        with self._slot:
+            cloud, self._newest = self._newest, None
+        try:
+            grasps, message = self._generate(cloud, self._value("num_grasps"), self._value("seed"))
+            if self.context.ok():
+                self._publish(grasps, message)
+        except Exception as error:
+            text = f"cloud refused: {self._explain(error)}"
+            self.get_logger().warning(text, throttle_duration_sec=REPEAT)
+
+    def _on_call(
+        self, request: GenerateGrasps.Request, response: GenerateGrasps.Response
+    ) -> GenerateGrasps.Response:
+        start = time.perf_counter()
+        try:
+            if request.num_grasps > MAX_GRASPS:
+                raise ValueError(
+                    f"num_grasps: {request.num_grasps}, accepted are 1 to {MAX_GRASPS}, "
+                    "and 0 for the node's parameter"
+                )
+            if request.seed < -1:
+                raise ValueError(
+                    f"seed: {request.seed}, accepted are 0 and more, "
+                    "and -1 for the node's parameter"
+                )
+            num = request.num_grasps or self._value("num_grasps")
+            seed = self._value("seed") if request.seed == -1 else request.seed
+            response.grasps = self._wait_for_turn(request.cloud, num, seed)
+            response.success = True
+            response.message = f"{num} grasps in {time.perf_counter() - start:.2f} s"
+        except Exception as error:
+            response.message = self._explain(error)
+            self.get_logger().warning(f"call failed: {response.message}")
+        return response
+
+    def _wait_for_turn(self, cloud: PointCloud2, num: int, seed: int) -> GraspArray:
+        """The worker serves calls in order of arrival, each at most one cloud's time late."""
+        if not self._calls.acquire(blocking=False):
+            raise Busy(f"busy: {MAX_CALLS} calls wait already, try again later")
+        try:
+            job = self._worker.submit(self._generate, cloud, num, seed)
+            patience = self._value("service_timeout")
+            try:
+                return job.result(patience)[1]
+            except FutureTimeoutError:
+                if job.cancel():
+                    raise Busy(f"busy: no turn within {patience:g} s (service_timeout)") from None
+                return job.result()[1]
+        finally:
+            self._calls.release()
+
+    def _generate(self, cloud: PointCloud2, num: int, seed: int) -> tuple[GraspSet, GraspArray]:
+        """Runs in the worker thread only."""
+        self._state = "generating"
+        self._counts["clouds_taken"] += 1
+        start = time.perf_counter()
+        try:
+            points = read_points(cloud)
+            read = time.perf_counter()
+            grasps = self.pipeline(points, num=num, seed=seed, stop=lambda: not self.context.ok())
+            ready = time.perf_counter()
+            message = grasp_array(grasps, cloud.header)
+        except Exception as error:
+            if isinstance(error, ValueError):
+                self._counts["clouds_refused"] += 1
+                self._level = DiagnosticStatus.WARN
+            else:
+                self._level = DiagnosticStatus.ERROR
+            raise
+        finally:
+            self._state = "idle"
+        self._level = DiagnosticStatus.OK
+        end = time.perf_counter()
+        conversion = {"read_cloud": read - start, "make_message": end - ready}
+        self._seconds = {**self.pipeline.timings, **conversion, "total": end - start}
+        return grasps, message
+
+    def _publish(self, grasps: GraspSet, message: GraspArray) -> None:
+        self._grasps.publish(message)
+        self._contact.publish(make_cloud(grasps.points, message.header, grasps.contact[0]))
+        if self._value("publish_markers") and self._markers.get_subscription_count():
+            count = self._value("max_markers")
+            self._markers.publish(grasp_markers(grasps, message.header, count))
+        self.get_logger().info(
+            f"{len(grasps)} grasps in {self._seconds['total']:.2f} s, best {grasps.score[0]:.2f}",
+            throttle_duration_sec=REPEAT,
+        )
+
+    def _explain(self, error: Exception) -> str:
+        """One line for users; a bug's traceback goes to the log."""
+        if isinstance(error, ValueError | Busy):
+            text = str(error)
+        elif isinstance(error, CancelledError) or not self.context.ok():
+            text = "the node is shutting down"
+        else:
+            text = f"internal error: {error!r}"
+            self.get_logger().error("".join(traceback.format_exception(error)))
+        self._last_error = text
+        return text
+
+    def _publish_diagnostics(self) -> None:
+        values = {
+            "state": self._state,
+            "generator": self._value("generator"),
+            "refiner": self._value("refiner"),
+            **self._counts,
+            **{f"seconds_{stage}": f"{seconds:.3f}" for stage, seconds in self._seconds.items()},
+            "last_error": self._last_error,
+        }
+        status = DiagnosticStatus(
+            name=f"{self.get_fully_qualified_name().lstrip('/')}: grasps",
+            hardware_id=str(self.pipeline.device),
+            level=self._level,
+            message=self._last_error if self._level != DiagnosticStatus.OK else self._state,
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Exit code 0 after Ctrl-C, 2 for parameters that name nothing or are out of range."""
+    node = None
+    try:
+        tune_allocator()
+        rclpy.init(args=args)
+        try:
+            node = GraspGenerator()
+        except (ValueError, ParameterException) as error:
+            get_logger("grasp_generator").fatal(str(error))
+            return 2
+        executor = MultiThreadedExecutor(num_threads=MAX_CALLS + 3)
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+        if node is not None:
+            node.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""Pictures checked against geometry: what must be seen where, in which colour."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.render import (
+    CAPTION,
+    TILE,
+    View,
+    export_glb,
+    render_grasps,
+    render_hands,
+    render_scene,
+)
+from grasp_gen_core.types import GraspSet
+
+FRONT = View((0, -1, 0), (0, 0, 1))
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def ball(colour, position=(0, 0, 0), radius=0.05):
+    mesh = trimesh.creation.icosphere(subdivisions=4, radius=radius)
+    mesh.apply_translation(position)
+    mesh.visual.vertex_colors = colour
+    return mesh
+
+
+def inked(image):
+    return (image < 250).any(axis=-1)
+
+
+def reddish(image):
+    red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+    return red > 1.3 * np.maximum(green, blue)
+
+
+def bluish(image):
+    red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+    return blue > 1.2 * np.maximum(red, green)
+
+
+@pytest.fixture(scope="module")
+def plate():
+    """A thin box just below the palm of the rest pose."""
+    plate = trimesh.creation.box((0.16, 0.01, 0.10))
+    plate.apply_translation((0.03, -0.026, 0.0))
+    return plate
+
+
+@pytest.fixture(scope="module")
+def grasps(plate):
+    """Two hands at rest over the plate; only what a picture needs is more than zeros."""
+    hand = ManoHand()
+    mano = torch.zeros(2, 61)
+    mano[1, 59] = 0.03  # the second does not touch
+    vertices, joints = (tensor.numpy() for tensor in hand(mano))
+    points, _ = trimesh.sample.sample_surface(plate, 1500, seed=0)
+    near = [trimesh.proximity.closest_point(plate, v)[1].min() for v in vertices]
+    assert near[0] < 0.004 < 0.012 < near[1]
+    distance = np.linalg.norm(points[None, :, None] - vertices[:, None, ::3], axis=-1).min(-1)
+    return GraspSet(
+        mano=mano.numpy(),
+        vertices=vertices,
+        faces=hand.faces.numpy(),
+        joints=joints,
+        points=points.astype(np.float32),
+        contact=(1 - distance / 0.008).clip(0, 1).astype(np.float32),
+        score=np.array([0.9, 0.5], np.float32),
+        side="right",
+        wrist_pose=np.tile(np.eye(4, dtype=np.float32), (2, 1, 1)),
+        approach=np.tile(np.array([0, -1, 0], np.float32), (2, 1)),
+        pregrasp=mano.numpy(),
+    )
+
+
+def test_ball_is_a_framed_disc():
+    image = render_scene([ball(RED)], size=200, view=FRONT)
+    assert image.shape == (200, 200, 3) and image.dtype == np.uint8
+    disc = inked(image)
+    # The frame is 6 % wider than what it shows.
+    assert disc.mean() == pytest.approx(np.pi / 4 / 1.06**2, rel=0.02)
+    rows, columns = np.nonzero(disc)
+    assert rows.mean() == pytest.approx(99.5, abs=1) and columns.mean() == pytest.approx(
+        99.5, abs=1
+    )
+    assert (image[~disc] > 250).all() and reddish(image)[disc].mean() > 0.98
+    upper, lower = image[40:100], image[100:160]
+    assert upper.mean() > lower.mean(), "the light comes from above"
+
+
+def test_left_is_left_and_near_hides_far():
+    balls = [ball(RED, (-0.2, 0, 0)), ball(BLUE, (0.2, 0, 0))]
+    for view, left in ((FRONT, reddish), (View((0, 1, 0), (0, 0, 1)), bluish)):
+        image = render_scene(balls, size=100, view=view)
+        assert left(image)[:, :50].sum() > 100 and left(image)[:, 50:].sum() == 0
+    image = render_scene(balls, size=100, view=View((1, 0, 0), (0, 0, 1)))
+    assert bluish(image).sum() > 100 and reddish(image).sum() == 0
+    image = render_scene(balls[::-1], size=100, view=View((0, 0, 1), (-1, 0, 0)))
+    assert reddish(image)[:50].sum() > 100 and reddish(image)[50:].sum() == 0
+
+
+def test_things_close_by_cast_soft_shadows():
+    floor = trimesh.creation.box((0.4, 0.4, 0.01)).subdivide().subdivide().subdivide().subdivide()
+    floor.visual.vertex_colors = (200, 200, 200)
+    top = View((0, 0, 1), (0, 1, 0))
+    alone = render_scene([floor], size=100, view=top).astype(int)
+    # The ball hovers over the right half, just beside the middle.
+    shaded = render_scene([floor, ball(RED, (0.1, 0, 0.06), 0.04)], size=100, view=top).astype(int)
+    change = np.where(reddish(shaded), 0, (alone - shaded).sum(-1))
+    assert change[:, 60:].max() > 60 and abs(change[:, :30]).max() < 20
+
+
+def test_cloud_is_drawn_as_balls():
+    points, _ = trimesh.sample.sample_surface(ball(RED), 2000, seed=0)
+    cloud = trimesh.PointCloud(points, colors=np.tile((*BLUE, 255), (2000, 1)))
+    image = render_scene([cloud], size=200, view=FRONT)
+    drawn = inked(image)
+    assert bluish(image)[drawn].mean() > 0.98
+    assert 0.8 < drawn.mean() / (np.pi / 4 / 1.06**2) < 1.01, "a disc with few gaps"
+    assert render_scene([trimesh.PointCloud([[0, 0, 0.0]], colors=[[*BLUE, 255]])]).min() == 0
+
+
+@pytest.mark.parametrize("with_mesh", [True, False])
+def test_contact_sheet(tmp_path, grasps, plate, with_mesh):
+    path = tmp_path / "sheet.png"
+    render_grasps(grasps, path, plate if with_mesh else None, count=4, views=6)
+    image = np.array(Image.open(path))
+    assert image.shape == (2 * (TILE + CAPTION), 6 * TILE, 3)
+    first, second = np.split(image, 2)
+    for row in (first, second):
+        assert inked(row[:CAPTION, :TILE]).sum() > 50, "caption"
+        for tile in np.split(row[CAPTION:], 6, axis=1):
+            covered = np.nonzero(inked(tile))
+            extent = [np.ptp(axis) for axis in covered]
+            assert max(extent) > 0.9 * TILE, "hand and object fill the tile"
+        assert bluish(row).sum() > 3000, "object"
+        skin = (row[..., 0] > 150) & (row[..., 0] > 1.15 * row[..., 2]) & ~reddish(row)
+        assert skin.sum() > 10000
+    pressed = [((r[..., 0] > 120) & (r[..., 1] < 0.4 * r[..., 0])).sum() for r in (first, second)]
+    assert pressed[0] > 30 and pressed[1] == 0
+    # The first view sees the back of the hand, the third its palm, behind the plate.
+    back, palm = (first[CAPTION:, i * TILE : (i + 1) * TILE] for i in (0, 2))
+    assert bluish(palm).sum() > 1.5 * bluish(back).sum()
+
+
+def test_hands_alone(tmp_path, grasps):
+    render_hands(grasps.vertices, grasps.faces, tmp_path / "hands.png", labels=["flat"])
+    image = np.array(Image.open(tmp_path / "hands.png"))
+    assert image.shape == (2 * (TILE + CAPTION), 4 * TILE, 3)
+    assert inked(image[:CAPTION]).any()
+    back, palm = (image[CAPTION : CAPTION + TILE, i * TILE : (i + 1) * TILE] for i in (0, 2))
+    # Thumb (towards +z) left when looking at the right hand's back, fingers up.
+    thumb = [np.nonzero(inked(tile)[TILE // 3 : 2 * TILE // 3])[1] for tile in (back, palm)]
+    middle = [np.median(np.nonzero(inked(tile)[: TILE // 6])[1]) for tile in (back, palm)]
+    assert middle[0] - thumb[0].min() > 1.2 * (thumb[0].max() - middle[0])
+    assert thumb[1].max() - middle[1] > 1.2 * (middle[1] - thumb[1].min())
+
+
+@pytest.mark.parametrize("with_mesh", [True, False])
+def test_glb_round_trip(tmp_path, grasps, plate, with_mesh):
+    path = tmp_path / "grasps.glb"
+    export_glb(grasps, path, plate if with_mesh else None)
+    scene = trimesh.load(path)
+    assert set(scene.graph.nodes_geometry) == {"object", "object_01", "grasp_00", "grasp_01"}
+
+    transform, name = scene.graph["grasp_00"]
+    hand = scene.geometry[name]
+    np.testing.assert_allclose(transform, np.eye(4))
+    exact = trimesh.Trimesh(grasps.vertices[0], grasps.faces, process=False)
+    assert trimesh.proximity.closest_point(exact, hand.vertices)[1].mean() < 0.0005
+    red = hand.visual.vertex_colors[:, 1] < 60
+    touching = trimesh.proximity.closest_point(plate, hand.vertices)[1] < 0.005
+    assert red.any() and touching[red].all()
+    hand.merge_vertices(merge_norm=True, merge_tex=True)
+    assert hand.is_watertight, "the wrist is closed"
+
+    thing = scene.geometry[scene.graph["object"][1]]
+    assert isinstance(thing, trimesh.Trimesh if with_mesh else trimesh.PointCloud)
+    np.testing.assert_allclose(thing.bounds, plate.bounds, atol=1e-6 if with_mesh else 2e-3)
+    beside = scene.graph["grasp_01"][0]
+    np.testing.assert_allclose(beside, scene.graph["object_01"][0])
+    assert beside[0, 3] > np.ptp(grasps.vertices[0, :, 0])
+
+
+def test_errors_say_what_is_accepted(tmp_path, grasps):
+    for draw in (render_grasps, export_glb):
+        with pytest.raises(ValueError, match="count: 0, accepted is 1 or more"):
+            draw(grasps, tmp_path / "x", count=0)
+        with pytest.raises(ValueError, match="absent.*cannot be written"):
+            draw(grasps, tmp_path / "absent" / "x", count=1)
+    with pytest.raises(ValueError, match="views: 7, accepted are 1 to 6"):
+        render_grasps(grasps, tmp_path / "x", views=7)
+
+
+def test_needs_no_display_and_no_gl(tmp_path):
+    """The same picture with every way to a screen or an OpenGL driver closed."""
+    code = (
+        "import sys, numpy as np, trimesh; from grasp_gen_core.render import render_scene;"
+        "np.save(sys.argv[1], render_scene([trimesh.creation.box((1, 1, 1))], 64));"
+        "import os; maps = open('/proc/self/maps').read(); assert '_dri.so' not in maps, maps"
+    )
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
+    env = {k: v for k, v in os.environ.items() if k not in hidden}
+    env |= {"LIBGL_DRIVERS_PATH": str(tmp_path), "__EGL_VENDOR_LIBRARY_DIRS": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.npy"], env=env, check=True)
+    here = render_scene([trimesh.creation.box((1, 1, 1))], 64)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), here)

@@ -1,0 +1,95 @@
+"""The one training entry, for every system: `grasp-gen train CONFIG.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+from grasp_gen_core.generators import build_generator, save_generator
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.runtime import tune_allocator
+
+
+def read_config(path: Path) -> dict:
+    """A training config.
+
+    Raises:
+        ValueError: if the file is missing, no YAML mapping, or lacks a section.
+    """
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: not a readable YAML file: {error}") from error
+    missing = [k for k in ("generator", "data", "optimiser") if k not in (config or {})]
+    if not isinstance(config, dict) or missing:
+        raise ValueError(f"{path}: lacks the sections {', '.join(missing)}")
+    return config
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, or resume, the system a config names; leaves weights under --out."""
+    parser = argparse.ArgumentParser(prog="grasp-gen train", description=__doc__)
+    parser.add_argument("config", type=Path, help="training/configs/*.yaml")
+    parser.add_argument("--data", default=None, help="dataset folder (default: the config's)")
+    parser.add_argument("--out", type=Path, default=None, help="default: runs/<config's name>")
+    parser.add_argument("--resume", action="store_true", help="go on from --out's last checkpoint")
+    parser.add_argument("--steps", type=int, default=None, help="default: the config's")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    arguments = parser.parse_args(argv)
+    config = read_config(arguments.config)
+    out = arguments.out or Path("runs") / arguments.config.stem
+    train(config, arguments.data, out, arguments)
+
+
+def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespace) -> None:
+    """Run lightning on the config; weights land in out/model.safetensors."""
+    import lightning
+    from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from grasp_gen_core.runtime import select_device
+    from training.data import GraspData
+    from training.module import GeneratorTraining
+
+    tune_allocator()
+    device = select_device(arguments.device)
+    lightning.seed_everything(config.get("seed", 0), verbose=False)
+    hand = ManoHand()
+    generator = build_generator(config["generator"], hand, config.get("model"))
+    settings = dict(config["data"])
+    folder = data or settings.pop("folder")
+    settings.pop("folder", None)
+    samples = GraspData(folder, palm_axis=hand.regions.joint_axes[3, 1].numpy(), **settings)
+
+    steps = arguments.steps or config["optimiser"]["steps"]
+    last = out / "checkpoints" / "last.ckpt"
+    if arguments.resume and not last.exists():
+        raise ValueError(f"{last}: no checkpoint to resume from")
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        logger=TensorBoardLogger(out, name=None, version="logs"),
+        callbacks=[
+            ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=0),
+            LearningRateMonitor(),
+            EMAWeightAveraging(decay=0.999),
+        ],
+        gradient_clip_val=1.0,
+        log_every_n_steps=20,
+        enable_progress_bar=not arguments.quiet,
+        enable_model_summary=False,
+    )
+    module = GeneratorTraining(generator, hand, config["optimiser"]["lr"], steps)
+    # Checkpoints are read as tensors alone: no pickle is executed.
+    trainer.fit(module, samples, ckpt_path=last if arguments.resume else None, weights_only=True)
+    save_generator(generator, out)
+    print(f"weights in {out / 'model.safetensors'}")
+
+
+if __name__ == "__main__":
+    main()
