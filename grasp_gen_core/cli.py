@@ -22,7 +22,7 @@ OBJECT_HELP = (
     "cloud holds points or object_points, an .npy is (N, 3)"
 )
 DEFAULT = "default: %(default)s"
-NUM_POINTS = 3000  # sampled from a mesh
+NUM_POINTS = 4096  # sampled from a mesh; the pipeline thins them evenly
 ROWS_SHOWN = 10
 
 
@@ -128,9 +128,11 @@ def generate(arguments: argparse.Namespace) -> int:
     say = (lambda *words: None) if arguments.quiet else tell
 
     points, mesh = load(arguments.object, arguments.seed)
-    say(f"{arguments.object}: {len(points)} points")
     pipeline = build_pipeline(arguments)
-    say(f"generating {arguments.num} grasps on {pipeline.device} ...")
+    # Nothing is said before all input is known to be good: errors stand alone.
+    say(
+        f"{arguments.object}: {len(points)} points, {arguments.num} grasps on {pipeline.device} ..."
+    )
     started = time.perf_counter()
     grasps = pipeline(points, num=arguments.num, seed=arguments.seed)
     say(f"{len(grasps)} grasps in {time.perf_counter() - started:.1f} s")
@@ -253,13 +255,14 @@ def build_pipeline(arguments: argparse.Namespace) -> GraspPipeline:
 
 
 def check_writable(path: Path | None, suffix: str = "") -> None:
-    """Complain before the work rather than after it."""
+    """Complain about an output before the work: a file with this suffix, without one a folder."""
     if path is None:
         return
     if suffix and path.suffix.lower() != suffix:
         raise ValueError(f"{path}: accepted is a name that ends in {suffix}")
-    if suffix and path.is_dir():
-        raise ValueError(f"{path}: is a folder, accepted is a file name")
+    if path.exists() and path.is_dir() == bool(suffix):
+        kind = "a file" if suffix else "a folder"
+        raise ValueError(f"{path}: already there, but not {kind}")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise ValueError(f"{path}: the folder {folder} does not exist")

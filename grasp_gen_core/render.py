@@ -171,6 +171,7 @@ def show_grasps(grasps: GraspSet, mesh: trimesh.Trimesh | None = None, count: in
     window = o3d.visualization.VisualizerWithKeyCallback()
     if not _has_display() or not window.create_window("grasp-gen view", 1000, 800):
         raise ValueError("no display to open a window on: --render grasps.png writes a picture")
+    window.get_render_option().mesh_shade_option = o3d.visualization.MeshShadeOption.Color
     body = None if mesh is None else _smooth(mesh, edge=0.004)
     shown, index = min(count, len(grasps)), 0
 
@@ -193,7 +194,7 @@ def _has_display() -> bool:
     """Whether a window would be seen: open3d itself falls back to an invisible one."""
     x11 = ctypes.CDLL("libX11.so.6")  # needed by open3d, so there
     x11.XOpenDisplay.restype = ctypes.c_void_p
-    return "WAYLAND_DISPLAY" in os.environ or bool(x11.XOpenDisplay(None))
+    return bool(os.environ.get("WAYLAND_DISPLAY") or x11.XOpenDisplay(None))
 
 
 def _open3d(mesh: trimesh.Trimesh):
@@ -204,7 +205,7 @@ def _open3d(mesh: trimesh.Trimesh):
     shown = o3d.geometry.TriangleMesh(vectors(mesh.vertices + 0), triangles(mesh.faces + 0))
     shown.vertex_normals = vectors(mesh.vertex_normals + 0)
     shown.vertex_colors = vectors(mesh.visual.vertex_colors[:, :3] / 255)
-    return shown
+    return shown.compute_triangle_normals()  # without them the window doesn't shade
 
 
 def _check_count(grasps: GraspSet, count: int) -> None:
@@ -278,7 +279,7 @@ def _paint(part: Part, colours: np.ndarray) -> None:
 
 def _smooth(mesh: trimesh.Trimesh, edge: float = np.inf) -> trimesh.Trimesh:
     """The mesh with smooth normals except at creases, and no edge longer than `edge` metres."""
-    smooth = trimesh.graph.smooth_shade(mesh, angle=np.radians(45), facet_minarea=None)
+    smooth = trimesh.graph.smooth_shade(mesh, angle=np.radians(45), facet_minarea=50)
     if edge == np.inf:
         return smooth
     # Short edges give per-vertex colours their resolution; normals are refined along.

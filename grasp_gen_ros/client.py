@@ -74,12 +74,13 @@ class GraspClient:
         self.wait_for_server(timeout)
         request = GenerateGrasps.Request(cloud=cloud, num_grasps=num, seed=seed)
         future = self._client.call_async(request)
-        if self.node.executor is None:
-            rclpy.spin_until_future_complete(self.node, future, timeout_sec=timeout)
-        else:
+        # A node keeps naming the executor that it was removed from.
+        if self.node.executor and self.node in self.node.executor.get_nodes():
             done = threading.Event()
             future.add_done_callback(lambda _: done.set())
             done.wait(timeout)
+        else:
+            rclpy.spin_until_future_complete(self.node, future, timeout_sec=timeout)
         if not future.done():
             self._client.remove_pending_request(future)
             raise TimeoutError(f"no answer from {self._client.srv_name} after {timeout:g} s")

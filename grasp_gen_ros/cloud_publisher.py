@@ -19,7 +19,7 @@ from grasp_gen_core.objects.clouds import load_object
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_ros.conversions import make_cloud
 
-MESH_POINTS = 20_000
+MESH_POINTS = 4096
 
 
 def demo_object(path: str = "", seed: int = 0) -> tuple[np.ndarray, trimesh.Trimesh | None]:

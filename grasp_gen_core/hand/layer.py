@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from pathlib import Path
 
@@ -46,14 +48,16 @@ class ManoHand(nn.Module):
         file_side = "right" if fingers_point(arrays) < 0 else "left"
         self.mirrored = file_side != check_side(side)
         self.side, self.is_generic = side, path.resolve() == GENERIC_HAND.resolve()
-        self.model = smplx.MANO(
-            str(path),
-            is_rhand=file_side == "right",
-            data_struct=Struct(**arrays),
-            use_pca=False,
-            flat_hand_mean=True,
-            num_betas=10,
-        ).requires_grad_(False)
+        # smplx prints a warning that ten shape components are few: MANO has ten.
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.model = smplx.MANO(
+                str(path),
+                is_rhand=file_side == "right",
+                data_struct=Struct(**arrays),
+                use_pca=False,
+                flat_hand_mean=True,
+                num_betas=10,
+            ).requires_grad_(False)
 
         faces = arrays["f"].astype(np.int64)
         faces = faces[:, ::-1].copy() if self.mirrored else faces

@@ -1,37 +1,40 @@
-"""Mesh files."""
+"""Mesh files, and the checks they share with cloud files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import trimesh
 
 MESH_FORMATS = (".ply", ".obj", ".stl", ".glb", ".off")
+SMALLEST, LARGEST = 0.005, 2.0  # metres, of an object's longest side
 
 
 def load_mesh(path: str | Path) -> trimesh.Trimesh:
-    """One mesh out of a file: parts and scene nodes merged, double vertices too.
+    """One mesh out of a file: parts, scene nodes and double vertices merged, faces outward.
 
     Args:
         path: .ply, .obj, .stl, .glb or .off, in metres.
 
     Raises:
-        ValueError: if the file is missing, of another format, unreadable, without faces, or its
-            size tells that it isn't in metres.
+        ValueError: if the file is missing, of another format, unreadable, without faces, or of a
+            size that tells it isn't in metres.
     """
-    path = Path(path)
-    check_format(path, MESH_FORMATS)
+    path = check_format(path, MESH_FORMATS)
     try:
         mesh = trimesh.load_mesh(path)
-    except Exception as error:  # each format's reader fails in its own ways
+    except Exception as error:  # each format's reader fails in ways of its own
         raise ValueError(f"{path}: not a readable {path.suffix} mesh: {error!r}") from error
     if len(mesh.faces) == 0:
-        raise ValueError(f"{path}: a mesh without faces, accepted are triangle meshes")
+        raise ValueError(f"{path}: empty or damaged, accepted are meshes with faces")
     if not np.isfinite(mesh.vertices).all():
         raise ValueError(f"{path}: vertices hold NaN or infinity, accepted are finite numbers")
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
-    check_size(mesh.bounds, path)
+    check_size(mesh.extents, str(path))
+    if mesh.is_watertight and mesh.volume < 0:
+        mesh.invert()
     return mesh
 
 
@@ -41,5 +44,28 @@ def save_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
     Raises:
         ValueError: if the format is unknown.
     """
-    check_format(Path(path), MESH_FORMATS, exists=False)
-    mesh.export(path)
+    mesh.export(check_format(path, MESH_FORMATS, must_exist=False))
+
+
+def check_format(path: str | Path, formats: Sequence[str], must_exist: bool = True) -> Path:
+    """The path, its suffix being one of the formats and the file being there, or ValueError."""
+    path = Path(path)
+    if path.suffix.lower() not in formats:
+        raise ValueError(f"{path}: unknown format, accepted are {' '.join(formats)}")
+    if must_exist and not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    return path
+
+
+def check_size(extents: np.ndarray, source: str) -> None:
+    """ValueError unless the longest side (metres) is that of something in a hand's world."""
+    longest = float(np.max(extents))
+    if longest > LARGEST:
+        raise ValueError(
+            f"{source}: {longest:.4g} across, units look like millimetres; accepted is metres, "
+            f"at most {LARGEST:g}"
+        )
+    if longest < SMALLEST:
+        raise ValueError(
+            f"{source}: only {longest:.4g} across; accepted is metres, at least {SMALLEST:g}"
+        )

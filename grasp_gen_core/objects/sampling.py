@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-NUM_DIRECTIONS = 32
+NUM_NEIGHBOURS = 12
+NUM_DIRECTIONS = 64
 GRAZING = 0.2  # cosine below which a ray skims the neighbours of its point and tells nothing
-NUM_VOTES = 3  # rounds in which neighbours agree on the side
-SEEN_BY_CAMERA = 0.85  # share of points in sight of the origin that makes a cloud a camera's view
+SAME_SHEET = 0.35  # sine of the climb to a neighbour above which it lies on another sheet
+NUM_VOTES = 20  # rounds in which neighbours agree on the side
+DEPTH_NOISE = 0.0026  # per metre: deviation over depth squared of a RealSense-like camera
+SEEN_BY_CAMERA = 0.75  # share in sight of the origin of a camera's view; whole objects have half
 
 
 def sample_surface(mesh: trimesh.Trimesh, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +53,8 @@ def farthest_point(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
     last = np.random.default_rng(seed).integers(len(points))
     for i in range(n):
         chosen[i] = last
-        np.minimum(distance, (x - x[last]) ** 2 + (y - y[last]) ** 2 + (z - z[last]) ** 2, distance)
+        squared = (x - x[last]) ** 2 + (y - y[last]) ** 2 + (z - z[last]) ** 2
+        np.minimum(distance, squared, out=distance)
         last = distance.argmax()
     return chosen
 
@@ -63,8 +65,9 @@ def outward_normals(points: np.ndarray, viewpoint: np.ndarray | None = None) -> 
     With a viewpoint they point towards it. So they do for a cloud that lies away from the origin
     and is seen from there as a whole: that is a camera's view in the camera's frame. In any other
     cloud each point faces the side from which more of the world outside is in sight past the other
-    points, which holds for closed, open, hollow and thin objects alike; neighbours on the same
-    sheet of the surface agree. Walls thinner than the point spacing can come out reversed.
+    points, which holds for closed, hollow and thin objects alike, and neighbours on the same sheet
+    of the surface agree. What stays uncertain are walls thinner than half the point spacing, and
+    views of one side only that are given in another frame without their viewpoint.
 
     Args:
         points: (N, 3) metres, evenly spaced (see `clouds.thin`).
@@ -76,52 +79,34 @@ def outward_normals(points: np.ndarray, viewpoint: np.ndarray | None = None) -> 
     import open3d as o3d
 
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
-    cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(16))
-    normals = np.asarray(cloud.normals)
-    distance, neighbours = cKDTree(points).query(points, k=range(2, 14), workers=-1)
+    cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(NUM_NEIGHBOURS))
+    normals = np.array(cloud.normals)
+    distance, neighbours = cKDTree(points).query(points, k=range(2, NUM_NEIGHBOURS + 2), workers=-1)
     spacing = distance[:, 7] * np.sqrt(np.pi / 8.5)  # side of the square each point stands for
-    sight = functools.partial(_in_sight, points, normals, spacing)
-    if viewpoint is None and _lies_off_origin(points):
-        if sight(-points[:, None]).mean() > SEEN_BY_CAMERA:
-            viewpoint = np.zeros(3)
+    surface = _squares(points, normals, 2 * spacing)  # of twice the side: no gaps
+
+    if viewpoint is None and _is_camera_view(points, spacing, surface):
+        viewpoint = np.zeros(3)
     if viewpoint is not None:
-        openness = np.einsum("nd,nd->n", normals, viewpoint - points)
+        towards = viewpoint - points
+        noise = DEPTH_NOISE * np.median(np.linalg.norm(towards, axis=1)) ** 2
+        if 6 * noise > np.median(distance[:, -1]):
+            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamRadius(6 * noise))
+            normals = np.asarray(cloud.normals)
+        openness = np.einsum("nd,nd->n", normals, towards)
     else:
-        directions = _sphere_directions(NUM_DIRECTIONS)
-        cosines = normals @ directions.T
-        free = sight(np.broadcast_to(directions, (len(points), *directions.shape)))
-        openness = (free * np.where(np.abs(cosines) < GRAZING, 0, cosines)).mean(axis=1)
-        outward = points - (points.max(0) + points.min(0)) / 2
-        # Where both sides are equally open, the side away from the middle wins.
-        openness += 0.02 * np.einsum("nd,nd->n", normals, outward) / np.abs(outward).max()
+        openness = _openness(points, normals, spacing, surface)
         openness = _agree(openness, points, normals, neighbours)
     return (normals * np.where(openness < 0, -1, 1)[:, None]).astype(np.float32)
 
 
-def _lies_off_origin(points: np.ndarray) -> bool:
-    """Whether the origin is at least a cloud's length away from the cloud's bounding box."""
-    lower, upper = points.min(0), points.max(0)
-    return bool(np.linalg.norm(np.clip(0, lower, upper)) > np.max(upper - lower))
-
-
-def _in_sight(
-    points: np.ndarray, normals: np.ndarray, spacing: np.ndarray, directions: np.ndarray
-) -> np.ndarray:
-    """Whether a ray leaves the cloud without crossing the small square around any point.
-
-    Args:
-        points, normals: (N, 3), the normals of any sign; spacing: (N,) side of the squares.
-        directions: (N, D, 3) of the rays from each point.
-
-    Returns:
-        (N, D) bool.
-    """
+def _squares(points: np.ndarray, normals: np.ndarray, sides: np.ndarray):
+    """The cloud as a raycasting scene of one square per point, square to its normal."""
     from open3d.t.geometry import RaycastingScene
 
-    side = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
-    side /= np.linalg.norm(side, axis=1, keepdims=True)
-    half = 0.8 * spacing[:, None]  # the squares overlap a little
-    across, along = half * side, half * np.cross(normals, side)
+    across = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
+    across *= sides[:, None] / 2 / np.linalg.norm(across, axis=1, keepdims=True)
+    along = np.cross(normals, across)
     corners = [points + across + along, points - across + along]
     corners += [points - across - along, points + across - along]
     faces = 4 * np.arange(len(points))[:, None, None] + [[0, 1, 2], [0, 2, 3]]
@@ -130,11 +115,35 @@ def _in_sight(
         np.stack(corners, axis=1).reshape(-1, 3).astype(np.float32),
         faces.reshape(-1, 3).astype(np.uint32),
     )
+    return scene
+
+
+def _is_camera_view(points: np.ndarray, spacing: np.ndarray, surface) -> bool:
+    """Whether nearly all points are in sight of an origin that lies well away from them."""
+    lower, upper = points.min(0), points.max(0)
+    if np.linalg.norm(np.clip(0, lower, upper)) < np.max(upper - lower):
+        return False
+    depth = np.linalg.norm(points, axis=1)
+    # Start in front of the neighbours that noise has put before their point.
+    lift = np.maximum(0.3 * spacing, 3 * DEPTH_NOISE * depth**2)
+    starts = points * (1 - lift / depth)[:, None]
+    rays = np.concatenate([starts, -points], axis=1, dtype=np.float32)
+    return surface.test_occlusions(rays).numpy().mean() < 1 - SEEN_BY_CAMERA
+
+
+def _openness(points: np.ndarray, normals: np.ndarray, spacing: np.ndarray, surface) -> np.ndarray:
+    """(N,) how much more of the world is in sight above each point than below it, -1 to 1."""
+    directions = _sphere_directions(NUM_DIRECTIONS)
+    cosines = normals @ directions.T
+    cosines[np.abs(cosines) < GRAZING] = 0
     # A ray starts a little off its own square, on the side it leaves to.
-    above = np.sign(np.einsum("nd,nkd->nk", normals, directions)) * 0.3 * spacing[:, None]
-    starts = points[:, None] + above[..., None] * normals[:, None]
-    rays = np.concatenate([starts, directions], axis=-1, dtype=np.float32)
-    return ~scene.test_occlusions(rays).numpy()
+    lift = np.sign(cosines) * 0.3 * spacing[:, None]
+    starts = points[:, None] + lift[..., None] * normals[:, None]
+    rays = [starts, np.broadcast_to(directions, starts.shape)]
+    hidden = surface.test_occlusions(np.concatenate(rays, axis=-1, dtype=np.float32)).numpy()
+    cosines[hidden] = 0
+    # In relation to all that is in sight, so that the inside of a deep cup has its say.
+    return cosines.sum(axis=1) / np.abs(cosines).sum(axis=1).clip(0.5)
 
 
 def _agree(
@@ -144,9 +153,11 @@ def _agree(
     step = points[neighbours] - points[:, None]
     step /= np.linalg.norm(step, axis=-1, keepdims=True).clip(1e-9)
     aligned = np.einsum("nd,nkd->nk", normals, normals[neighbours])
-    # Neighbours above or below belong to the other side of a thin wall.
-    within = 1 - np.abs(np.einsum("nd,nkd->nk", normals, step))
-    weight = aligned * np.abs(aligned) * within**2
+    climb = np.maximum(
+        np.abs(np.einsum("nd,nkd->nk", normals, step)),
+        np.abs(np.einsum("nkd,nkd->nk", normals[neighbours], step)),
+    )
+    weight = aligned * np.abs(aligned) * np.clip(1 - climb / SAME_SHEET, 0, 1) ** 2
     weight /= np.abs(weight).sum(axis=1, keepdims=True).clip(1e-9)
     votes = openness
     for _ in range(NUM_VOTES):

@@ -12,7 +12,9 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.variables import HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
 
-STEPS = 60
+STEPS = 50
+# A short memory: the first steps' steep penetration must not slow the later ones down.
+BETAS = (0.5, 0.6)
 
 
 def refine(
@@ -45,7 +47,8 @@ def refine(
         [
             {"params": [variables.transl], "lr": 0.004},
             {"params": [variables.rotation, variables.angles], "lr": 0.04},
-        ]
+        ],
+        betas=BETAS,
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=1e-3)
     for _ in range(steps):

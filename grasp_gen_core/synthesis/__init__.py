@@ -104,7 +104,7 @@ def synthesize(
 
 def list_objects(objects: str, count: int, seed: int) -> tuple[list[str], Path]:
     """Names of the objects in the order they are tried, and the folder of mesh files."""
-    from grasp_gen_core.objects.meshes import MESH_SUFFIXES
+    from grasp_gen_core.objects.meshes import MESH_FORMATS
     from grasp_gen_core.objects.procedural import FAMILIES
 
     if objects == "procedural":
@@ -113,9 +113,9 @@ def list_objects(objects: str, count: int, seed: int) -> tuple[list[str], Path]:
         names = [f"{f}:{rng.integers(1 << 31)}" for _ in range(rounds) for f in FAMILIES]
         return names, Path()
     folder = Path(objects)
-    names = sorted(p.name for p in folder.glob("*") if p.suffix.lower() in MESH_SUFFIXES)
+    names = sorted(p.name for p in folder.glob("*") if p.suffix.lower() in MESH_FORMATS)
     if not names:
-        accepted = " ".join(sorted(MESH_SUFFIXES))
+        accepted = " ".join(sorted(MESH_FORMATS))
         raise ValueError(f"{objects}: no mesh files there; accepted are {accepted}, or procedural")
     return names, folder.resolve()
 

@@ -18,6 +18,7 @@ from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES, PreShapes, pre_shapes
 
+ADAM_BETAS = (0.7, 0.8)  # a short memory: steep penetration at first must not slow contact later
 OVERSAMPLE = 6  # starts tried for each that is optimised
 
 
@@ -41,7 +42,7 @@ def object_grid(mesh: trimesh.Trimesh, device: torch.device) -> DistanceGrid:
 
 
 def optimise_grasps(
-    mesh: trimesh.Trimesh, hand: ManoHand, count: int, seed: int, steps: int = 220
+    mesh: trimesh.Trimesh, hand: ManoHand, count: int, seed: int, steps: int = 100
 ) -> Candidates:
     """Optimise `count` hands around a watertight mesh; many, not all, will be good grasps.
 
@@ -177,7 +178,8 @@ def close_hands(
         [
             {"params": [variables.transl], "lr": 0.003},
             {"params": [variables.rotation, variables.angles], "lr": 0.03},
-        ]
+        ],
+        betas=ADAM_BETAS,
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=3e-4)
     strength = energies.thumb_against_fingers(fingers)

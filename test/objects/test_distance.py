@@ -1,0 +1,137 @@
+"""Distances against closed forms, and the cloud grid against exact distances."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
+from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.sampling import farthest_point, sample_surface
+
+HALF = np.array([0.03, 0.05, 0.08])  # of the box, metres
+RADIUS = 0.05  # of the sphere, metres
+
+
+def box_distance(points):
+    beyond = np.abs(points) - HALF
+    return np.linalg.norm(np.maximum(beyond, 0), axis=-1) + np.minimum(beyond.max(-1), 0)
+
+
+def sphere_distance(points):
+    return np.linalg.norm(points, axis=-1) - RADIUS
+
+
+@pytest.fixture(scope="module")
+def box():
+    return trimesh.creation.box(2 * HALF)
+
+
+@pytest.fixture(scope="module")
+def sphere():
+    return trimesh.creation.icosphere(5, RADIUS)
+
+
+def random_points(n=4000, reach=0.12):
+    return np.random.default_rng(0).uniform(-reach, reach, (n, 3)).astype(np.float32)
+
+
+def even_cloud(mesh, n=2048):
+    points, normals = sample_surface(mesh, 8 * n)
+    chosen = farthest_point(points, n)
+    return points[chosen], normals[chosen]
+
+
+def test_signed_distance_of_a_box_is_its_closed_form(box):
+    points = random_points().reshape(40, 100, 3)
+    np.testing.assert_allclose(signed_distance(box, points), box_distance(points), atol=1e-6)
+
+
+def test_signed_distance_survives_a_hole(sphere):
+    """A scan with missing faces still has an inside."""
+    torn = trimesh.Trimesh(sphere.vertices, sphere.faces[40:])
+    points = random_points()
+    clear = np.abs(sphere_distance(points)) > 0.002
+    inside = signed_distance(torn, points)[clear] < 0
+    assert np.mean(inside == (sphere_distance(points)[clear] < 0)) > 0.999
+
+
+def test_signed_distance_follows_a_mesh_changed_in_place():
+    mesh = trimesh.creation.box(2 * HALF)
+    assert signed_distance(mesh, np.zeros((1, 3))) == pytest.approx(-0.03, abs=1e-6)
+    mesh.apply_translation([1, 0, 0])
+    assert signed_distance(mesh, np.zeros((1, 3))) == pytest.approx(0.97, abs=1e-6)
+
+
+def test_mesh_grid_value_and_gradient(sphere):
+    grid = DistanceGrid.from_mesh(sphere, pitch=0.0025, margin=0.04)
+    points = torch.tensor(random_points(reach=0.05).reshape(40, 100, 3), requires_grad=True)
+    distance = grid(points)
+    np.testing.assert_allclose(
+        distance.detach().numpy(), sphere_distance(points.detach().numpy()), atol=4e-4
+    )
+    distance.sum().backward()
+    near = points.detach().norm(dim=-1) > 0.02  # the centre has no direction
+    outward = torch.nn.functional.normalize(points.detach(), dim=-1)
+    assert (points.grad * outward).sum(-1)[near].min() > 0.97
+
+
+def test_grid_leads_home_from_outside_its_box(sphere):
+    grid = DistanceGrid.from_mesh(sphere, margin=0.01)
+    point = torch.tensor([[0.5, 0.0, 0.0], [0.3, -0.4, 0.2]], requires_grad=True)
+    distance = grid(point)
+    assert distance[0].item() == pytest.approx(0.45, abs=1e-3)
+    distance.sum().backward()
+    assert (point.grad * point.detach()).sum(-1).min() > 0
+    # One step down the gradient per metre of distance arrives at the surface.
+    assert grid(point - distance[:, None] * point.grad)[0].item() == pytest.approx(0, abs=2e-3)
+
+
+def test_grid_gradient_is_that_of_finite_differences(box):
+    grid = DistanceGrid.from_mesh(box, pitch=0.005).double()
+    # Away from cell faces, where the trilinear function has kinks.
+    cells = np.random.default_rng(1).integers(2, 10, (20, 3)) + 0.5
+    step = (grid.upper - grid.lower) / (torch.tensor(grid.values.shape[:1:-1]) - 1)
+    points = (grid.lower + torch.tensor(cells) * step).requires_grad_()
+    assert torch.autograd.gradcheck(grid, (points,), eps=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "exact"), [("box", box_distance), ("sphere", sphere_distance)])
+def test_cloud_grid_matches_the_exact_distance(shape, exact, request):
+    points, normals = even_cloud(request.getfixturevalue(shape))
+    grid = DistanceGrid.from_cloud(points, normals)
+    probes = random_points(20000, reach=0.09)
+    error = grid(torch.tensor(probes)).numpy() - exact(probes)
+    near = np.abs(exact(probes)) < 0.005
+    assert np.abs(error[near]).mean() < 3e-4
+    assert np.abs(error).max() < 4e-3  # the corners of the box
+    clear = np.abs(exact(probes)) > 0.002
+    assert np.all((error + exact(probes) > 0)[clear] == (exact(probes) > 0)[clear])
+
+
+def test_cloud_grid_keeps_a_mug_hollow():
+    """Walls of 2.5 to 5 mm, points 4 mm apart: wall solid, inside free."""
+    mug = make_object("mug", 3)
+    grid = DistanceGrid.from_cloud(*even_cloud(mug))
+    probes = random_points(20000, reach=0.05)
+    exact = signed_distance(mug, probes)
+    estimate = grid(torch.tensor(probes)).numpy()
+    clear = np.abs(exact) > 0.0015
+    assert np.mean((estimate > 0)[clear] == (exact > 0)[clear]) > 0.99
+    assert estimate[np.linalg.norm(probes[:, :2], axis=1) < 0.02].max() > 0.01
+
+
+def test_one_sided_cloud_claims_no_depth_it_has_not_seen():
+    """One face of a box: solid right behind it, unknown and so free far behind."""
+    spread = np.linspace(-0.05, 0.05, 40)
+    y, z = (axis.ravel() for axis in np.meshgrid(spread, spread))
+    points = np.stack([np.zeros_like(y), y, z], axis=1)
+    grid = DistanceGrid.from_cloud(points, np.tile([1.0, 0, 0], (len(points), 1)), margin=0.12)
+    along = torch.zeros(4, 3)
+    along[:, 0] = torch.tensor([0.03, -0.005, -0.015, -0.1])
+    front, shallow, deep, behind = grid(along).tolist()
+    assert front == pytest.approx(0.03, abs=1e-3)
+    assert shallow == pytest.approx(-0.005, abs=1e-3)
+    assert deep == pytest.approx(-0.015, abs=1e-3)
+    assert behind > 0.05
+    assert grid.values.min() > -0.04

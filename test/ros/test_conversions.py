@@ -1,0 +1,192 @@
+"""PointCloud2 and GraspArray: what goes in comes out."""
+
+from array import array
+
+import numpy as np
+import pytest
+import torch
+from ros_harness import new_header
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import PointCloud2, PointField
+
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.types import GraspSet
+from grasp_gen_ros.conversions import grasp_array, grasp_set, make_cloud, read_points
+
+
+def encode(
+    points: np.ndarray,
+    kind: str = "<f4",
+    fields: str = "xyz",
+    height: int = 1,
+    row_padding: int = 0,
+    gap: int = 0,
+) -> PointCloud2:
+    """A cloud of any layout, packed value by value: fields in the given order, `gap` bytes before
+    each, `row_padding` bytes after each row."""
+    size = np.dtype(kind).itemsize
+    step = len(fields) * (size + gap)
+    width = len(points) // height
+    data = bytearray()
+    for row in points.reshape(height, width, 3):
+        for point in row:
+            for name in fields:
+                value = point["xyz".index(name)] if name in "xyz" else 7
+                data += b"\xff" * gap + np.array(value, kind).tobytes()
+        data += b"\xff" * row_padding
+    datatype = {"f4": 7, "f8": 8, "i2": 3, "u4": 6}[kind[1:]]
+    return PointCloud2(
+        header=new_header(),
+        height=height,
+        width=width,
+        fields=[
+            PointField(name=name, offset=i * (size + gap) + gap, datatype=datatype, count=1)
+            for i, name in enumerate(fields)
+        ],
+        is_bigendian=kind[0] == ">",
+        point_step=step,
+        row_step=width * step + row_padding,
+        data=array("B", bytes(data)),
+    )
+
+
+@pytest.fixture
+def points() -> np.ndarray:
+    points = np.random.default_rng(1).normal(size=(24, 3)).astype(np.float32)
+    points[5] = np.nan
+    return points
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {},
+        {"kind": ">f4"},
+        {"kind": "<f8"},
+        {"kind": ">f8"},
+        {"fields": "izxwy"},
+        {"gap": 3},
+        {"height": 4},
+        {"height": 4, "row_padding": 5, "gap": 1, "kind": ">f8"},
+    ],
+    ids=str,
+)
+def test_every_layout_gives_the_same_points(points, layout):
+    np.testing.assert_array_equal(read_points(encode(points, **layout)), points)
+
+
+def test_cloud_round_trip(points):
+    contact = np.linspace(0, 1, len(points)).astype(np.float32)
+    header = new_header()
+    cloud = make_cloud(points, header, contact)
+    assert cloud.header == header
+    np.testing.assert_array_equal(read_points(cloud), points)
+    cloud.fields[0].name, cloud.fields[3].name = "was_x", "x"
+    np.testing.assert_array_equal(read_points(cloud)[:, 0], contact)
+
+
+def changed(cloud: PointCloud2, **values) -> PointCloud2:
+    for name, value in values.items():
+        setattr(cloud, name, value)
+    return cloud
+
+
+@pytest.mark.parametrize(
+    "spoil, text",
+    [
+        (lambda c: PointCloud2(), "empty"),
+        (lambda c: changed(c, fields=c.fields[:2]), "no field 'z'.*x, y"),
+        (lambda c: changed(c, fields=[]), "no field 'x'.*none"),
+        (lambda c: changed(c, data=c.data[:-1]), "data holds 287 bytes"),
+        (lambda c: changed(c, row_step=c.row_step - 1), "row_step"),
+        (lambda c: changed(c, point_step=10), "'z' ends at byte 12, past point_step 10"),
+        (lambda c: changed(c, point_step=0), "past point_step 0"),
+        (lambda c: changed(c, width=2**31), "row_step"),
+    ],
+)
+def test_contradictions_are_named(points, spoil, text):
+    with pytest.raises(ValueError, match=text):
+        read_points(spoil(encode(points)))
+
+
+@pytest.mark.parametrize("kind, name", [("<i2", "INT16"), ("<u4", "UINT32")])
+def test_only_floats_are_coordinates(points, kind, name):
+    with pytest.raises(ValueError, match=f"'x' is {name}, accepted are FLOAT32 and FLOAT64"):
+        read_points(encode(np.nan_to_num(points).clip(0), kind))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_grasp_round_trip(side):
+    """Everything a grasp set holds comes back from the message; poses agree with MANO's."""
+    rng = np.random.default_rng(2)
+    hand = ManoHand(side=side)
+    mano, pregrasp = rng.normal(scale=0.5, size=(2, 3, 61)).astype(np.float32)
+    pregrasp[:, :10] = mano[:, :10]
+    with torch.no_grad():
+        vertices, joints = (a.numpy() for a in hand(torch.from_numpy(mano)))
+        pregrasp_wrist = hand(torch.from_numpy(pregrasp))[1][:, 0].numpy()
+    wrist_pose = np.tile(np.eye(4, dtype=np.float32), (3, 1, 1))
+    wrist_pose[:, :3, :3] = Rotation.from_rotvec(mano[:, 10:13]).as_matrix()
+    wrist_pose[:, :3, 3] = joints[:, 0]
+    sent = GraspSet(
+        mano=mano,
+        vertices=vertices,
+        faces=hand.faces.numpy(),
+        joints=joints,
+        points=rng.normal(size=(50, 3)).astype(np.float32),
+        contact=rng.random((3, 50)).astype(np.float32),
+        score=np.array([0.9, 0.5, 0.1], np.float32),
+        side=side,
+        wrist_pose=wrist_pose,
+        approach=np.eye(3, dtype=np.float32),
+        pregrasp=pregrasp,
+        metrics={"penetration_depth_cm": rng.random(3).astype(np.float32)},
+    )
+    header = new_header()
+    message = grasp_array(sent, header)
+    assert message.header == header
+    assert all(grasp.header == header for grasp in message.grasps)
+    received = grasp_set(message, hand)
+    assert received.side == side
+    for name in ("mano", "pregrasp", "points", "contact", "score", "faces", "approach", "joints"):
+        np.testing.assert_array_equal(getattr(received, name), getattr(sent, name), err_msg=name)
+    np.testing.assert_allclose(received.vertices, vertices, atol=1e-6)
+    np.testing.assert_allclose(received.wrist_pose, wrist_pose, atol=1e-6)
+    np.testing.assert_array_equal(
+        received.metrics["penetration_depth_cm"], sent.metrics["penetration_depth_cm"]
+    )
+    for i, grasp in enumerate(message.grasps):
+        pose = grasp.pregrasp_wrist_pose
+        position = [pose.position.x, pose.position.y, pose.position.z]
+        np.testing.assert_allclose(position, pregrasp_wrist[i], atol=1e-5)
+        q = pose.orientation
+        turned = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_rotvec()
+        np.testing.assert_allclose(turned, pregrasp[i, 10:13], atol=1e-5)
+
+
+def test_another_hand_is_refused():
+    with pytest.raises(ValueError, match="no grasp"):
+        grasp_set(grasp_array_of(0), ManoHand())
+    with pytest.raises(ValueError, match="right hands, but the hand model is left"):
+        grasp_set(grasp_array_of(1), ManoHand(side="left"))
+
+
+def grasp_array_of(count: int):
+    zeros = np.zeros
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    return grasp_array(
+        GraspSet(
+            mano=zeros((count, 61)),
+            vertices=zeros((count, 778, 3)),
+            faces=zeros((1538, 3), int),
+            joints=zeros((count, 21, 3)),
+            points=zeros((9, 3)),
+            contact=zeros((count, 9)),
+            score=zeros(count),
+            side="right",
+            wrist_pose=poses,
+            approach=zeros((count, 3)),
+            pregrasp=zeros((count, 61)),
+        ),
+        new_header(),
+    )
