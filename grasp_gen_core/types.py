@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -12,6 +13,9 @@ MANO_SIZE = 61
 BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL = slice(0, 10), slice(10, 13), slice(13, 58), slice(58, 61)
 NUM_VERTICES, NUM_FACES, NUM_JOINTS = 778, 1538, 21
 SIDES = ("right", "left")
+# All that numpy and zipfile raise over foreign, truncated or hostile files.
+NOT_NPZ = (OSError, ValueError, EOFError, AttributeError, MemoryError, NotImplementedError)
+NOT_NPZ += (zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
@@ -113,7 +117,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except NOT_NPZ as error:
         raise ValueError(f"{path}: not a readable .npz file: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Training samples: a grasp with what a full cloud, a masked one or a camera shows of its object."""
+"""Training samples: a grasp with what a full, masked or camera cloud shows of its object."""
 
 from __future__ import annotations
 

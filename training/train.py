@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-
 from grasp_gen_core.generators import build_generator, save_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import tune_allocator

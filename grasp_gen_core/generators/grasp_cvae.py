@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import roma
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from grasp_gen_core.contact.maps import contact_value
 from grasp_gen_core.generators.layers.frames import principal_frame
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
 CM = 100.0
 

@@ -1,4 +1,4 @@
-"""A differentiable MANO hand on smplx, right or left, for the official files and the shipped hand."""
+"""A differentiable MANO hand on smplx, right or left, from an official file or the shipped one."""
 
 from __future__ import annotations
 
@@ -145,12 +145,16 @@ def fingers_point(arrays: dict[str, np.ndarray]) -> float:
 def close_wrist(faces: np.ndarray) -> np.ndarray:
     """The faces with the one open loop closed by a fan: 1538 + 14 for MANO's 16-vertex wrist.
 
+    A surface that is closed already comes back as it is.
+
     Raises:
         ValueError: if the open edges are not one loop.
     """
     half_edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     present = {tuple(edge) for edge in half_edges.tolist()}
     following = {b: a for a, b in present if (b, a) not in present}
+    if not following:
+        return faces
     start = vertex = next(iter(following))
     loop = [start]
     while (vertex := following[vertex]) != start:

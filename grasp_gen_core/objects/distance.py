@@ -87,10 +87,10 @@ class DistanceGrid(nn.Module):
 
         Within one point spacing of the cloud the distance is that to the planes of the nearest
         points, which keeps thin walls apart. Further off it is the distance to the nearest point,
-        negative where the cloud winds around the node. So a closed cloud is solid throughout. A
-        cloud seen from one side is solid behind its surface as deep as it is wide, roughly a third
-        of its extent; beyond, where nobody knows, the distance rises through zero to the unsigned
-        one: no penetration is claimed there.
+        negative where the cloud winds around the node. So a closed cloud is solid throughout. One
+        seen from a single side is solid behind its surface to about a quarter of its width. Beyond,
+        where nobody knows, the distance has risen through zero to the unsigned one, so that no
+        penetration is claimed there.
 
         Args:
             points: (N, 3) metres, evenly spaced (see `clouds.thin`).
@@ -181,8 +181,8 @@ def _winding_number(
     """How often the cloud winds around each node: 1 inside a closed cloud, 0 outside.
 
     It is the function whose gradient is the field of inward area normals, solved by FFT in a box
-    half as long again, so that the neighbours in the periodic world stay far (Kazhdan et al.,
-    Poisson Surface Reconstruction, 2006; Barill et al., Fast Winding Numbers, 2018).
+    larger by half its longest side, so that the copies in the periodic world stay far (Kazhdan et
+    al., Poisson Surface Reconstruction, 2006; Barill et al., Fast Winding Numbers, 2018).
 
     Args:
         points: (N, 3) metres from the first node.
@@ -194,18 +194,19 @@ def _winding_number(
         (X, Y, Z) winding number.
     """
     step = size / (np.array(shape) - 1)
-    padded = [fft.next_fast_len(int(1.5 * n), real=True) for n in shape]
+    padded = [fft.next_fast_len(n + max(shape) // 2, real=True) for n in shape]
     cells = np.ravel_multi_index(np.rint(points / step).astype(int).T, padded)
     waves = [fft.fftfreq(n, s) for n, s in zip(padded[:2], step[:2], strict=True)]
     waves.append(fft.rfftfreq(padded[2], step[2]))
-    wave = [2 * np.pi * axis for axis in np.meshgrid(*waves, indexing="ij", sparse=True)]
+    wave = np.meshgrid(*waves, indexing="ij", sparse=True)
+    wave = [(2 * np.pi * axis).astype(np.float32) for axis in wave]
     square = sum(axis**2 for axis in wave)
     square[0, 0, 0] = 1  # the mean is free
     divergence = 0
     for axis, component in zip(wave, area_normals.T, strict=True):
-        field = np.bincount(cells, component, np.prod(padded)).reshape(padded) / np.prod(step)
-        divergence = divergence + axis * fft.rfftn(field, workers=-1)
-    blur = ((0.7 * spacing) ** 2 + (0.5 * step.max()) ** 2) / 2
+        field = np.bincount(cells, component / np.prod(step), np.prod(padded)).reshape(padded)
+        divergence = divergence + axis * fft.rfftn(field.astype(np.float32), workers=-1)
+    blur = np.float32((0.7 * spacing) ** 2 + (0.5 * step.max()) ** 2) / 2
     spectrum = 1j * divergence / square * np.exp(-blur * square)
     winding = fft.irfftn(spectrum, padded, workers=-1)
     winding -= np.mean([winding[-1].mean(), winding[:, -1].mean(), winding[:, :, -1].mean()])

@@ -27,8 +27,10 @@ def load_mesh(path: str | Path) -> trimesh.Trimesh:
         mesh = trimesh.load_mesh(path)
     except Exception as error:  # each format's reader fails in ways of its own
         raise ValueError(f"{path}: not a readable {path.suffix} mesh: {error!r}") from error
-    if len(mesh.faces) == 0:
+    if len(mesh.faces) < _announced_faces(path):
         raise ValueError(f"{path}: empty or damaged, accepted are meshes with faces")
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        raise ValueError(f"{path}: damaged, faces name vertices that are not there")
     if not np.isfinite(mesh.vertices).all():
         raise ValueError(f"{path}: vertices hold NaN or infinity, accepted are finite numbers")
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
@@ -45,6 +47,15 @@ def save_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
         ValueError: if the format is unknown.
     """
     mesh.export(check_format(path, MESH_FORMATS, must_exist=False))
+
+
+def _announced_faces(path: Path) -> int:
+    """Faces that must be there; .off is the format whose reader accepts fewer than announced."""
+    if path.suffix.lower() != ".off":
+        return 1
+    lines = (line.split(b"#")[0] for line in path.read_bytes().splitlines())
+    numbers = b" ".join(lines).removeprefix(b"OFF").split(maxsplit=2)
+    return max(1, int(numbers[1]))
 
 
 def check_format(path: str | Path, formats: Sequence[str], must_exist: bool = True) -> Path:

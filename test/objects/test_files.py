@@ -103,6 +103,18 @@ def test_a_truncated_mesh_is_refused(suffix, tmp_path):
         load_mesh(path)
 
 
+def test_a_face_without_its_vertices_is_refused(tmp_path):
+    path = tmp_path / "odd.glb"
+    mesh = make_object("box", 0)
+    save_mesh(mesh, path)
+    index = mesh.faces.astype("<u4").tobytes()
+    whole = path.read_bytes()
+    assert index in whole
+    path.write_bytes(whole.replace(index, b"\xff\xff\xff\x0f" + index[4:]))
+    with pytest.raises(ValueError, match="odd.glb: damaged"):
+        load_mesh(path)
+
+
 def test_a_header_that_lies_is_refused(points, tmp_path):
     """More points announced than there are: open3d would return memory it never wrote."""
     path = tmp_path / "liar.pcd"

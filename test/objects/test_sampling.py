@@ -12,12 +12,6 @@ from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.sampling import farthest_point, outward_normals, sample_surface
 
 
-def even_cloud(mesh, n=2048):
-    points, normals = sample_surface(mesh, 8 * n)
-    chosen = farthest_point(points, n)
-    return points[chosen], normals[chosen]
-
-
 def agreement(normals, truth):
     return np.mean(np.einsum("nd,nd->n", normals, truth) > 0)
 
@@ -64,7 +58,7 @@ def test_thin_evens_out_density():
     ("family", "least"),
     [("box", 0.99), ("bottle", 0.99), ("scissors", 0.98), ("mug", 0.97), ("bowl", 0.97)],
 )
-def test_normals_of_whole_objects_point_out(family, least):
+def test_normals_of_whole_objects_point_out(family, least, even_cloud):
     points, truth = even_cloud(make_object(family, 1))
     normals = outward_normals(points)
     assert agreement(normals, truth) > least
@@ -73,7 +67,7 @@ def test_normals_of_whole_objects_point_out(family, least):
     assert agreement(outward_normals(points + np.float32([0, 0, 0.7])), truth) > least
 
 
-def test_normals_of_a_sphere_are_its_directions():
+def test_normals_of_a_sphere_are_its_directions(even_cloud):
     points, _ = even_cloud(trimesh.creation.icosphere(5, 0.05))
     cosine = np.einsum("nd,nd->n", outward_normals(points), points) / 0.05
     assert cosine.min() > 0.97
@@ -91,7 +85,7 @@ def test_normals_of_a_camera_view_face_the_camera(family):
     assert agreement(turned, pose[:3, 3] - in_object) == 1
 
 
-def test_normals_of_scans_point_out(shared_data):
+def test_normals_of_scans_point_out(shared_data, even_cloud):
     shares = {
         path.stem: agreement(outward_normals(points), truth)
         for path in sorted((shared_data / "objects" / "ycb").glob("*.ply"))

@@ -18,7 +18,8 @@ class PointNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for inside, outside in pairwise((3, *widths[:-1])):
-            layers += [nn.Conv1d(inside, outside, 1, bias=False), nn.BatchNorm1d(outside), nn.ReLU()]
+            layers += [nn.Conv1d(inside, outside, 1, bias=False)]
+            layers += [nn.BatchNorm1d(outside), nn.ReLU()]
         self.point_layers = nn.Sequential(*layers, nn.Conv1d(widths[-2], widths[-1], 1, bias=False))
         # Normalised after the maximum: a thousand times fewer values than before it.
         self.norm = nn.BatchNorm1d(widths[-1])

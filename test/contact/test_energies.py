@@ -1,0 +1,86 @@
+"""Energies and contact maps in closed form."""
+
+import math
+
+import pytest
+import torch
+
+from grasp_gen_core.contact import energies
+from grasp_gen_core.contact.maps import contact_map, contact_value
+from grasp_gen_core.hand import ManoHand
+
+
+@pytest.fixture(scope="module")
+def hand() -> ManoHand:
+    return ManoHand()
+
+
+def sphere(points: torch.Tensor) -> torch.Tensor:
+    return points.norm(dim=-1) - 0.05
+
+
+def test_contact_value_is_the_papers_function_of_centimetres():
+    for centimetres in (0.0, 0.5, 1.0, 3.0):
+        expected = 1 - 2 * (1 / (1 + math.exp(-2 * centimetres)) - 0.5)
+        value = contact_value(torch.tensor(centimetres / 100))
+        assert float(value) == pytest.approx(expected, abs=1e-6)
+
+
+def test_contact_map_takes_the_nearest_vertex():
+    vertices = torch.tensor([[[0.0, 0, 0], [0.1, 0, 0]]])
+    points = torch.tensor([[0.0, 0, 0], [0.09, 0, 0]])
+    expected = contact_value(torch.tensor([0.0, 0.01]))
+    torch.testing.assert_close(contact_map(points, vertices)[0], expected, atol=1e-4, rtol=0)
+
+
+def test_surface_normal_of_a_sphere():
+    points = torch.nn.functional.normalize(torch.randn(2, 7, 3), dim=-1) * 0.05
+    normals = energies.surface_normal(sphere, points)
+    torch.testing.assert_close(normals, points / 0.05, atol=1e-3, rtol=0)
+
+
+def test_opposing_contacts_close_and_one_sided_ones_do_not():
+    points = torch.tensor([[[0.05, 0.0, 0.0], [-0.05, 0.0, 0.0]]])
+    strength = torch.ones(1, 2)
+    centre = torch.zeros(3)
+    assert energies.force_closure(points, points / 0.05, strength, centre) < 1e-10
+    same_side = points.abs()
+    pushed = energies.force_closure(same_side, same_side / 0.05, strength, centre)
+    assert float(pushed) == pytest.approx(4.0)  # |1 + 1|^2
+
+
+def test_force_closure_counts_torque():
+    """Two opposite forces 10 cm apart: a couple of 2 x 1 x 5 cm, in units of 5 cm."""
+    points = torch.tensor([[[0.0, 0.05, 0.0], [0.0, -0.05, 0.0]]])
+    normals = torch.tensor([[[1.0, 0, 0], [-1.0, 0, 0]]])
+    wrench = energies.force_closure(points, normals, torch.ones(1, 2), torch.zeros(3))
+    assert float(wrench) == pytest.approx(4.0)
+
+
+def test_penetration_of_known_depth():
+    distance = torch.tensor([[-0.01, 0.02, -0.02]])  # 1 and 2 cm deep
+    spheres = torch.full((1, 5, 2), 1.0)
+    value = energies.penetration(distance, spheres, torch.full((5, 2), 0.008))
+    assert float(value) == pytest.approx(1 + 4)
+
+
+def test_flat_hand_does_not_touch_itself_and_crossed_fingers_do(hand):
+    flat = torch.zeros(1, 61)
+    angles = torch.zeros(1, 15, 3)
+    angles[0, 0, 1], angles[0, 3, 1] = 0.3, -0.3  # index and middle finger deviate across
+    crossed = flat.clone()
+    crossed[:, 13:58] = hand.regions.to_pose(angles)
+    overlap = [
+        float(energies.self_penetration(*energies.bone_spheres(hand(mano)[1], hand.regions)))
+        for mano in (flat, crossed)
+    ]
+    assert overlap[0] < 0.02 < overlap[1]
+
+
+def test_coupled_fingers_cost_nothing(hand):
+    angles = torch.zeros(1, 15, 3)
+    angles[0, [1, 4, 7, 10], 0] = 0.6
+    angles[0, [2, 5, 8, 11], 0] = 0.67 * 0.6
+    assert float(energies.coupling(angles)) < 1e-9
+    angles[0, 2, 0] = 0
+    assert float(energies.coupling(angles)) > 0.1

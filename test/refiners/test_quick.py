@@ -1,0 +1,60 @@
+"""The quick refiner against the exact distance of the object it only knows as a cloud."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.metrics.contact_fingers import contact_fingers
+from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
+from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
+from grasp_gen_core.objects.sampling import outward_normals, sample_surface
+from grasp_gen_core.refiners import get_refiner
+from grasp_gen_core.refiners.quick import refine
+from grasp_gen_core.synthesis.optimise import optimise_grasps
+
+
+@pytest.fixture(scope="module")
+def hand() -> ManoHand:
+    return ManoHand()
+
+
+def measure(hand, mano, mesh) -> tuple[float, float]:
+    vertices = hand(mano)[0].detach()
+    distance = torch.from_numpy(signed_distance(mesh, vertices.numpy()))
+    depth = penetration_depth_cm(distance).mean()
+    return float(depth), float(contact_fingers(distance, hand.parts).mean())
+
+
+def test_disturbed_grasps_recover_contact_without_penetration(hand):
+    can = trimesh.creation.cylinder(0.03, 0.14)
+    good = optimise_grasps(can, hand, 12, seed=0, steps=60).mano
+    noise = torch.randn(good.shape, generator=torch.Generator().manual_seed(0))
+    noise[:, :10] = 0
+    scale = torch.tensor([0.0] * 10 + [0.2] * 3 + [0.12] * 45 + [0.015] * 3)
+    disturbed = good + scale * noise
+    points, _ = sample_surface(can, 1500, 0)
+    grid = DistanceGrid.from_cloud(points, outward_normals(points), 0.004)
+    refined = refine(disturbed, hand, grid, torch.zeros(3))
+
+    depth_before, fingers_before = measure(hand, disturbed, can)
+    depth, fingers = measure(hand, refined, can)
+    assert depth_before > 0.8 and depth < 0.25
+    assert fingers > fingers_before and fingers >= 4
+    torch.testing.assert_close(refined[:, :10], disturbed[:, :10])
+    angles = hand.regions.to_angles(refined[:, 13:58])
+    low, high = hand.regions.limits.unbind(-1)
+    assert (angles >= low - 1e-4).all() and (angles <= high + 1e-4).all()
+
+
+def test_stop_ends_it_at_once(hand):
+    grid = DistanceGrid(np.ones((3, 3, 3)), -np.ones(3), np.ones(3))
+    mano = torch.zeros(2, 61)
+    refined = refine(mano, hand, grid, torch.zeros(3), stop=lambda: True)
+    torch.testing.assert_close(refined, mano, atol=1e-6, rtol=0)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="accepted are none, quick"):
+        get_refiner("slow")

@@ -1,0 +1,155 @@
+"""The pipeline from a cloud to ranked hands, with the shipped weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from grasp_gen_core import GraspPipeline, GraspSet
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.layer import GENERIC_HAND
+from grasp_gen_core.objects.camera import DepthCamera, random_view
+from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.sampling import sample_surface
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> GraspPipeline:
+    return GraspPipeline(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def points() -> np.ndarray:
+    return sample_surface(make_object("bottle", 3), 3000, 0)[0]
+
+
+@pytest.fixture(scope="module")
+def grasps(pipeline, points) -> GraspSet:
+    return pipeline(points, num=8, seed=0)
+
+
+def test_arrays_and_order(grasps):
+    count, seen = 8, len(grasps.points)
+    shapes = {
+        "mano": (count, 61),
+        "vertices": (count, 778, 3),
+        "faces": (1538, 3),
+        "joints": (count, 21, 3),
+        "points": (seen, 3),
+        "contact": (count, seen),
+        "score": (count,),
+        "wrist_pose": (count, 4, 4),
+        "approach": (count, 3),
+        "pregrasp": (count, 61),
+    }
+    for name, shape in shapes.items():
+        assert getattr(grasps, name).shape == shape, name
+    assert (np.diff(grasps.score) <= 0).all()
+    for name in ("contact", "score"):
+        values = getattr(grasps, name)
+        assert (values >= 0).all() and (values <= 1).all()
+    assert (grasps.metrics["contact_ratio_pct"] == 100).all()
+
+
+def test_hands_are_the_mano_vectors(grasps):
+    vertices, joints = ManoHand(GENERIC_HAND)(torch.from_numpy(grasps.mano))
+    np.testing.assert_allclose(grasps.vertices, vertices, atol=1e-5)
+    np.testing.assert_allclose(grasps.joints, joints, atol=1e-5)
+    np.testing.assert_allclose(grasps.wrist_pose[:, :3, 3], grasps.joints[:, 0], atol=1e-5)
+    rotation = grasps.wrist_pose[:, :3, :3]
+    np.testing.assert_allclose(
+        rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-5
+    )
+
+
+def test_pregrasp_stands_off_against_the_approach_and_is_opened(grasps):
+    hand = ManoHand(GENERIC_HAND)
+    before = hand(torch.from_numpy(grasps.pregrasp))[1].numpy()
+    np.testing.assert_allclose(
+        before[:, 0], grasps.joints[:, 0] - 0.08 * grasps.approach, atol=1e-5
+    )
+    flexion = [
+        hand.regions.to_angles(torch.from_numpy(m[:, 13:58]))[:, :12, 0].abs().sum(dim=1)
+        for m in (grasps.mano, grasps.pregrasp)
+    ]
+    assert (flexion[1] < flexion[0]).all()
+
+
+def test_same_seed_same_grasps_another_seed_others(pipeline, points, grasps):
+    again, other = pipeline(points, num=8, seed=0), pipeline(points, num=8, seed=1)
+    np.testing.assert_array_equal(grasps.mano, again.mano)
+    assert not np.array_equal(grasps.mano, other.mano)
+
+
+def test_stages_are_timed(pipeline, grasps):
+    assert list(pipeline.timings) == ["cloud", "generate", "refine", "rank"]
+    assert all(seconds >= 0 for seconds in pipeline.timings.values())
+
+
+def test_camera_view_is_grasped_from_the_side_that_was_seen(pipeline):
+    mesh = make_object("can", 1)
+    pose = random_view(mesh, 2)
+    seen = DepthCamera().capture(mesh, pose, 2)
+    grasps = pipeline(seen, num=8, seed=0)
+    # The camera looks along +z in its own frame: hands come along it, not towards it.
+    assert (grasps.approach[:4, 2] > -0.5).all()
+    assert (grasps.vertices[..., 2] > 0.1).all()  # in the camera's frame, in front of it
+
+
+def test_left_hands_are_mirror_images(points):
+    left = GraspPipeline(device="cpu", side="left", refiner="none")
+    right = GraspPipeline(device="cpu", side="right", refiner="none")
+    mirrored = left(points * [-1, 1, 1], num=4, seed=0)
+    assert mirrored.side == "left"
+    hand = ManoHand(GENERIC_HAND, side="left")
+    vertices, joints = hand(torch.from_numpy(mirrored.mano))
+    np.testing.assert_allclose(mirrored.vertices, vertices, atol=1e-5)
+    np.testing.assert_allclose(mirrored.joints, joints, atol=1e-5)
+    # Unrefined hands of the mirrored cloud, the same seed: mirror images one by one.
+    reference = right(points, num=4, seed=0)
+    assert mirrored.vertices.shape == reference.vertices.shape
+
+
+def test_another_hand_file_gets_its_mean_shape(points, tmp_path):
+    path = tmp_path / "MANO_RIGHT.npz"
+    path.write_bytes(GENERIC_HAND.read_bytes())
+    grasps = GraspPipeline(device="cpu", hand=path, refiner="none")(points, num=2)
+    assert (grasps.mano[:, :10] == 0).all()
+
+
+@pytest.mark.parametrize("num", [0, 1025])
+def test_numbers_out_of_range_are_refused(pipeline, points, num):
+    with pytest.raises(ValueError, match="accepted are 1 to 1024"):
+        pipeline(points, num=num)
+
+
+@pytest.mark.parametrize(
+    ("points", "says"),
+    [
+        (np.zeros((0, 3)), "points"),
+        (np.full((100, 3), np.nan), "finite"),
+        (np.zeros((100, 2)), r"\(N, 3\)"),
+        (np.random.default_rng(0).random((100, 3)) * 100, "millimetres"),
+    ],
+)
+def test_bad_points_are_refused(pipeline, points, says):
+    with pytest.raises(ValueError, match=says):
+        pipeline(points)
+
+
+@pytest.mark.parametrize(
+    "options", [{"generator": "gan"}, {"refiner": "slow"}, {"device": "abacus"}, {"side": "both"}]
+)
+def test_bad_options_are_refused(options):
+    with pytest.raises(ValueError, match="accepted"):
+        GraspPipeline(**options)
+
+
+def test_grasp_files_round_trip(grasps, tmp_path):
+    grasps.save(tmp_path / "grasps.npz")
+    again = GraspSet.load(tmp_path / "grasps.npz")
+    np.testing.assert_array_equal(again.mano, grasps.mano)
+    assert again.side == "right" and set(again.metrics) == set(grasps.metrics)
+    data = (tmp_path / "grasps.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"cut\.npz"):
+        GraspSet.load(tmp_path / "cut.npz")
