@@ -50,15 +50,17 @@ def run(path: str, num: int, seed: int, out: Path) -> None:
         options = ["-r", f"__ns:={namespace}", "-p", f"seed:={seed}"]
         cloud_file = ["-p", f"cloud:={Path(path).resolve()}"] if path else []
         start = time.perf_counter()
-        with (
-            Process("grasp_generator", [*options, "-p", f"num_grasps:={num}"], out) as generator,
-            Process("object_cloud_publisher", [*options, *cloud_file], out) as feed,
-        ):
-            await_server(client, generator)
-            print(f"node ready after {time.perf_counter() - start:.1f} s", flush=True)
-            cloud = receive(node, PointCloud2, "object_cloud", feed)
-            heard = receive(node, GraspArray, "grasps", generator)
-            print(f"{len(heard.grasps)} grasps in frame {heard.header.frame_id} on topic grasps")
+        generator = Process("grasp_generator", [*options, "-p", f"num_grasps:={num}"], out)
+        feed = Process("object_cloud_publisher", [*options, *cloud_file], out)
+        with generator:
+            with feed:
+                await_server(client, generator)
+                print(f"node ready after {time.perf_counter() - start:.1f} s", flush=True)
+                cloud = receive(node, PointCloud2, "object_cloud", feed)
+                heard = receive(node, GraspArray, "grasps", generator)
+                print(
+                    f"{len(heard.grasps)} grasps in frame {heard.header.frame_id} on topic grasps"
+                )
             asked = time.perf_counter()
             try:
                 message = client.generate(cloud, num=num, seed=seed, timeout=PATIENCE)
@@ -75,7 +77,7 @@ def run(path: str, num: int, seed: int, out: Path) -> None:
 
 
 class Process:
-    """A console command of this package while the `with` block runs; its output goes to a log file.
+    """A console command of this package, ended by its `with` block; its output goes to a log file.
 
     Args:
         command: a command beside the one that runs now.

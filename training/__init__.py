@@ -1,0 +1,1 @@
+"""One training entry for all systems: `grasp-gen train CONFIG.yaml`."""
