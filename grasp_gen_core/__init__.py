@@ -1,6 +1,12 @@
 """Human-like hand grasps for object point clouds; everything below runs without ROS."""
 
-from grasp_gen_core.types import GraspSet, HandPose
+import os
+
+# OpenMP threads that wait by spinning starve other processes: 2 to 10 times slower on a busy robot.
+# Read when torch loads, so it is set before anything here imports it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from grasp_gen_core.types import GraspSet, HandPose  # noqa: E402
 
 __all__ = ["GraspPipeline", "GraspSet", "HandPose"]
 

@@ -120,13 +120,8 @@ class GraspPipeline:
         with torch.no_grad():
             mano = self.generator.sample(cloud, num, rng)
         if not self.hand.is_generic:
-            # Shape components mean something else in another hand's file: its mean shape.
-            wrist = self.hand.root(mano[:, BETAS]) - self.hand.root(
-                torch.zeros_like(mano[:, BETAS])
-            )
-            mano = torch.cat(
-                [torch.zeros_like(mano[:, BETAS]), mano[:, 10:58], mano[:, 58:] + wrist], 1
-            )
+            # Shape components mean something else in another hand's file: take its mean shape.
+            mano = self.hand.reshape(mano, torch.zeros_like(mano[:, BETAS]))
         return mano
 
     def approach(self, mano: Tensor) -> Tensor:

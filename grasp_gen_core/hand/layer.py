@@ -123,6 +123,11 @@ class ManoHand(nn.Module):
         wrist = (rotation @ (root + mano[:, TRANSL])[..., None])[..., 0] + translation
         return torch.cat([mano[:, BETAS], orient, mano[:, HAND_POSE], wrist - root], dim=1)
 
+    def reshape(self, mano: Tensor, betas: Tensor) -> Tensor:
+        """(B, 61) hands of another shape (B, 10), their wrist and joint angles kept in place."""
+        wrist = self.root(mano[:, BETAS]) + mano[:, TRANSL]
+        return torch.cat([betas, mano[:, 10:58], wrist - self.root(betas)], dim=1)
+
 
 def mirror_points(points: Tensor) -> Tensor:
     """(..., 3) points reflected in the plane x = 0."""

@@ -160,3 +160,11 @@ def test_left_file_is_recognised_by_its_geometry(tmp_path):
     assert not left.mirrored
     mano = random_mano(2)
     torch.testing.assert_close(left(mirror_mano(mano))[0], mirror_points(hand(mano)[0]))
+
+
+def test_reshaping_keeps_the_wrist_in_place(hand):
+    mano = random_mano(3)
+    reshaped = hand.reshape(mano, torch.zeros(3, 10))
+    torch.testing.assert_close(hand(reshaped)[1][:, 0], hand(mano)[1][:, 0])
+    torch.testing.assert_close(reshaped[:, 10:58], mano[:, 10:58])
+    assert (reshaped[:, :10] == 0).all()

@@ -13,7 +13,6 @@ from grasp_gen_ros.srv import GenerateGrasps
     "parameter, complaint",
     [
         ("generator:=magic", "generator: 'magic', accepted are"),
-        ("hand:=/nowhere.npz", "/nowhere.npz"),
         ("num_grasps:=0", "num_grasps"),
     ],
 )
