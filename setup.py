@@ -11,16 +11,22 @@ setup(
     # The folder itself goes on the path, which lets grasp_gen_ros join its generated messages.
     package_dir={"": "."},
     packages=find_packages(include=["grasp_gen_core*", "grasp_gen_ros*", "training*"]),
-    package_data={"": ["*.npz", "*.safetensors", "*.json", "*.yaml", "*.md", "*.txt"]},
+    package_data={
+        "grasp_gen_core": ["**/*.npz", "**/*.safetensors", "**/*.json", "**/*.md", "**/LICENSE*"],
+        "training": ["**/*.yaml"],
+    },
     # Any version that works, for an environment that brings its own (a ROS 2 installation's numpy);
     # requirements.txt holds the ones that were tested.
     install_requires=[
+        "coacd",
         "fast-simplification",
         "manifold3d",
         "mujoco>=3.2",
         "numpy>=1.26",
         "open3d>=0.18",
+        "pillow",
         "pyyaml",
+        "roma",
         "rtree",
         "safetensors",
         "scikit-learn",

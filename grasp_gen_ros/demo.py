@@ -58,9 +58,7 @@ def run(path: str, num: int, seed: int, out: Path) -> None:
                 print(f"node ready after {time.perf_counter() - start:.1f} s", flush=True)
                 cloud = receive(node, PointCloud2, "object_cloud", feed)
                 heard = receive(node, GraspArray, "grasps", generator)
-                print(
-                    f"{len(heard.grasps)} grasps in frame {heard.header.frame_id} on topic grasps"
-                )
+                print(f"{len(heard.grasps)} grasps by topic, in frame {heard.header.frame_id}")
             asked = time.perf_counter()
             try:
                 message = client.generate(cloud, num=num, seed=seed, timeout=PATIENCE)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from geometry_msgs.msg import Point, Pose, Vector3
-from scipy.spatial import cKDTree
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.render import PRESSED, SKIN
 from grasp_gen_core.types import GraspSet
 
 FAINT = 0.15  # opacity of all hands but the best
-REACH = 0.01  # metres from the object at which a hand vertex starts to redden
 
 
 def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
@@ -21,12 +21,12 @@ def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
     The first marker deletes what was shown before.
     """
     array = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
-    object_points = cKDTree(grasps.points)
-    for i in range(min(count, len(grasps))):
-        distance, _ = object_points.query(grasps.vertices[i])
-        redness = np.clip(1 - distance / REACH, 0, 1)[:, None]
-        colours = (1 - redness) * SKIN + redness * PRESSED
-        array.markers.append(_hand(i, grasps.vertices[i], grasps.faces, colours, header))
+    shown = min(count, len(grasps))
+    points = torch.from_numpy(grasps.points).expand(shown, -1, -1)
+    contact = contact_map(torch.from_numpy(grasps.vertices[:shown]), points).numpy()[..., None]
+    colours = (1 - contact) * SKIN + contact * PRESSED
+    for i in range(shown):
+        array.markers.append(_hand(i, grasps.vertices[i], grasps.faces, colours[i], header))
         array.markers.append(_text(i, grasps.wrist_pose[i, :3, 3], grasps.score[i], header))
     return array
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import lightning
 import torch
 from torch import Tensor, nn
@@ -36,9 +38,12 @@ class GeneratorTraining(lightning.LightningModule):
     def configure_optimizers(self) -> dict:
         optimiser = torch.optim.AdamW(self.generator.parameters(), lr=self.lr, weight_decay=1e-4)
         warm = min(200, self.steps // 10 + 1)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.lr, total_steps=self.steps + 1, pct_start=warm / (self.steps + 1)
-        )
+
+        def rate(step: int) -> float:
+            """Linear warm-up, then half a cosine down to zero."""
+            return min(step / warm, 0.5 + 0.5 * math.cos(math.pi * min(step / self.steps, 1)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

@@ -74,9 +74,9 @@ def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespa
         devices=1,
         logger=TensorBoardLogger(out, name=None, version="logs"),
         callbacks=[
-            ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=0),
+            ModelCheckpoint(out / "checkpoints", filename="newest", save_last="link"),
             LearningRateMonitor(),
-            EMAWeightAveraging(decay=0.999),
+            EMAWeightAveraging(decay=0.999, update_starting_at_step=steps // 10),
         ],
         gradient_clip_val=1.0,
         log_every_n_steps=20,

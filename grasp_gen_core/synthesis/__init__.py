@@ -79,7 +79,7 @@ def synthesize(
     ):
         queue, waiting = iter(enumerate(names)), deque()
         # Taken in order of submission: the same seed keeps the same objects.
-        while bar.n < count:
+        while sum(report.kept for report in reports) < count:
             for number, name in islice(queue, workers + 1 - len(waiting)):
                 task = (name, folder, parts, seed * 1_000_003 + number, rounds, device, hand)
                 waiting.append(pool.submit(_one_object, *task))

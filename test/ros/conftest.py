@@ -1,24 +1,22 @@
-"""Fixtures of the ROS tests."""
+"""Fixtures of the ROS tests. ROS is imported in them: test modules skip where there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="needs ROS 2 (make setup brings it)")
-pytest.importorskip("grasp_gen_ros.msg", reason="needs the built interfaces (make setup)")
-
-import rclpy
-from ros_harness import Command, Peer, new_header, ros_command
-from sensor_msgs.msg import PointCloud2
-
-from grasp_gen_ros.conversions import make_cloud
+if TYPE_CHECKING:
+    from ros_harness import Command, Peer
+    from sensor_msgs.msg import PointCloud2
 
 
 @pytest.fixture(scope="session")
 def ros() -> Iterator[None]:
+    import rclpy
+
     with rclpy.init():
         yield
 
@@ -31,6 +29,8 @@ def namespace(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def generator(namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     """The node, with few grasps to be quick; Ctrl-C must end it cleanly."""
+    from ros_harness import Command, ros_command
+
     log = tmp_path_factory.mktemp("node") / "log"
     options = ["-r", f"__ns:={namespace}", "-p", "num_grasps:=4", "-p", "device:=cpu"]
     command = Command(log, *ros_command("grasp_generator", *options))
@@ -42,6 +42,8 @@ def generator(namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def peer(ros: None, namespace: str, generator: Command) -> Iterator[Peer]:
+    from ros_harness import Peer
+
     peer = Peer(namespace)
     peer.connect()
     yield peer
@@ -59,4 +61,8 @@ def cylinder() -> np.ndarray:
 
 @pytest.fixture
 def cloud(cylinder: np.ndarray) -> PointCloud2:
+    from ros_harness import new_header
+
+    from grasp_gen_ros.conversions import make_cloud
+
     return make_cloud(cylinder, new_header())

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
+
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from ros_harness import Command, Peer, ros_command
@@ -51,7 +54,7 @@ def test_errors_say_why(planner, cylinder: np.ndarray):
     with pytest.raises(RuntimeError, match="metres"):
         client.generate(cylinder * 1000)
     with pytest.raises(TimeoutError, match="no answer"):
-        client.generate(cylinder, num=256, timeout=0.05)
+        client.generate(cylinder, num=32, timeout=0.05)
     with pytest.raises(TimeoutError, match="elsewhere service after 0.2 s"):
         GraspClient(planner, "elsewhere").generate(cylinder, timeout=0.2)
     assert client.generate(cylinder, num=1).grasps

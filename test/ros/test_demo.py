@@ -4,6 +4,10 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
+
 from ros_harness import COMMANDS
 
 from grasp_gen_core.types import GraspSet

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
+
 import yaml
 from ros_harness import Command, Peer, new_header
 from sensor_msgs.msg import PointCloud2
@@ -88,11 +91,11 @@ def test_markers_replace_the_old_ones_and_show_the_best_hand(peer: Peer, cloud: 
 
 
 def test_markers_can_be_turned_off(peer: Peer, cylinder: np.ndarray):
+    without, between, followed = (make_cloud(cylinder, new_header(name)) for name in "abc")
     assert peer.set_parameter("publish_markers", False).successful
-    without = make_cloud(cylinder, new_header())
     peer.answer(without)
+    peer.answer(between)  # by now all that comes of the first is out
     assert peer.set_parameter("publish_markers", True).successful
-    followed = make_cloud(cylinder, new_header())
     peer.answer(followed)
     peer.wait_for("markers", lambda m: m.markers[0].header == followed.header)
     assert all(m.markers[0].header != without.header for m in peer.received["markers"])
@@ -204,7 +207,7 @@ def test_five_million_points(peer: Peer, cylinder: np.ndarray):
 
 def test_the_newest_cloud_wins(peer: Peer, cylinder: np.ndarray):
     """Of clouds that come faster than grasps are made, stale ones are dropped."""
-    assert peer.set_parameter("num_grasps", 64).successful
+    assert peer.set_parameter("num_grasps", 32).successful
     dropped = int(peer.status(lambda v: v["state"] == "idle")["clouds_dropped"])
     clouds = [make_cloud(cylinder, new_header(f"frame_{i}")) for i in range(20)]
     start = len(peer.received["grasps"])
@@ -233,7 +236,7 @@ def test_calls_wait_their_turn(peer: Peer, cloud: PointCloud2):
 
 def test_calls_are_told_busy(peer: Peer, cloud: PointCloud2):
     assert peer.set_parameter("service_timeout", 0.1).successful
-    slow = GenerateGrasps.Request(cloud=cloud, num_grasps=256)
+    slow = GenerateGrasps.Request(cloud=cloud, num_grasps=64)
     calls = [peer.call_async("generate_grasps", slow) for _ in range(6)]
     answers = [peer.result(call) for call in calls]
     assert peer.set_parameter("service_timeout", 30.0).successful

@@ -1,0 +1,74 @@
+"""The training entry as a user runs it: train, resume, use the weights; and what it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from grasp_gen_core.generators import load_generator
+from grasp_gen_core.hand import ManoHand
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+generator: grasp_cvae
+model: {features: [16, 32], hidden: [64, 32], latent: 8}
+data: {folder: nowhere, batch: 8, points: 64, cameras: 1, held_out: 0.5,
+       views: {full: 0.3, masked: 0.3, camera: 0.4}}
+optimiser: {lr: 1.0e-3, steps: 6}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A config, and a few of the shipped grasps on two objects."""
+    folder = tmp_path_factory.mktemp("train")
+    (folder / "config.yaml").write_text(CONFIG)
+    table = pd.read_parquet(ROOT / "training" / "data" / "grasps.parquet")
+    two = table[table["object"].isin(table["object"].unique()[:2])]
+    (folder / "data").mkdir()
+    two.groupby("object").head(20).to_parquet(folder / "data" / "grasps.parquet")
+    return folder
+
+
+def train(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "grasp_gen_core.cli", "train", str(folder / "config.yaml")]
+    command += ["--out", str(folder / "run"), "--device", "cpu", "--quiet", *options]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240)
+
+
+def test_train_resume_and_sample(folder):
+    data = ["--data", str(folder / "data")]
+    first = train(folder, *data)
+    assert first.returncode == 0, first.stderr
+    assert list((folder / "run" / "logs").glob("events.*"))  # TensorBoard
+    resumed = train(folder, *data, "--resume", "--steps", "10")
+    assert resumed.returncode == 0, resumed.stderr
+    checkpoint = torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 10
+    generator = load_generator("grasp_cvae", ManoHand(), folder / "run")
+    mano = generator.sample(torch.rand(80, 3), 3, torch.Generator().manual_seed(0))
+    assert mano.shape == (3, 61) and torch.isfinite(mano).all()
+
+
+def test_nothing_to_resume_and_no_data_are_one_line(folder):
+    for options, says in (
+        (["--data", str(folder / "data"), "--resume", "--out", str(folder / "empty")], "resume"),
+        ([], "grasps.parquet"),
+    ):
+        refused = train(folder, *options)
+        assert refused.returncode == 2
+        assert refused.stderr.splitlines()[-1].startswith("grasp-gen: error:")
+        assert says in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("text", ["- a list", "generator: grasp_cvae", "{", ""])
+def test_broken_configs_are_named(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    from training.train import read_config
+
+    with pytest.raises(ValueError, match=r"broken\.yaml"):
+        read_config(path)
