@@ -41,9 +41,11 @@ clean:
 	rm -rf $(VENV) .setup build install log demo_out *.egg-info
 
 # Each step leaves a stamp when it is done, and runs again when what it was made from changes.
+# A new pip first: the one that Debian 12 brings searches long for versions that fit each other.
 $(VENV)/.python: .ci/system-packages
 	.ci/system-packages $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet pip==26.3
 	touch $@
 
 $(VENV)/.requirements: requirements.txt requirements-ros.txt requirements-dev.txt $(VENV)/.python

@@ -19,10 +19,11 @@ setup(
     # requirements.txt holds the ones that were tested.
     install_requires=[
         "coacd",
-        "fast-simplification",
         "manifold3d",
         "mujoco>=3.2",
         "numpy>=1.26",
+        "pandas",
+        "pyarrow",
         "open3d>=0.18",
         "pillow",
         "pyyaml",
@@ -36,7 +37,7 @@ setup(
         "tqdm",
         "trimesh>=4.5",
     ],
-    extras_require={"train": ["lightning>=2.2", "pandas", "pyarrow", "tensorboard"]},
+    extras_require={"train": ["lightning>=2.6", "tensorboard"]},
     entry_points={
         "console_scripts": [
             "grasp-gen = grasp_gen_core.cli:main",

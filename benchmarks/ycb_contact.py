@@ -1,7 +1,7 @@
 """Contact and penetration of generated grasps on the ten YCB objects of HO-3D, none of them seen in
 training, measured on the exact meshes.
 
-    python benchmarks/ycb_contact.py [--refiner quick] [--num 20] [--json PATH]
+    python benchmarks/ycb_contact.py [--refiner quick] [--num 20] [--view full|camera]
 
 Objects are read from $GRASP_GEN_DATA/objects/ycb (default: ../shared beside the repository).
 """
@@ -9,7 +9,6 @@ Objects are read from $GRASP_GEN_DATA/objects/ycb (default: ../shared beside the
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -23,6 +22,7 @@ from grasp_gen_core import GraspPipeline
 from grasp_gen_core.metrics.contact_fingers import contact_fingers
 from grasp_gen_core.metrics.contact_ratio import contact_ratio_pct
 from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
+from grasp_gen_core.objects.camera import DepthCamera, random_view
 from grasp_gen_core.objects.clouds import load_object
 from grasp_gen_core.objects.distance import signed_distance
 from grasp_gen_core.runtime import tune_allocator
@@ -30,9 +30,15 @@ from grasp_gen_core.runtime import tune_allocator
 POINTS = 4096
 
 
-def measure(pipeline: GraspPipeline, path: Path, num: int, seed: int) -> dict[str, float]:
-    """Means over `num` grasps of one object's full cloud."""
+def measure(
+    pipeline: GraspPipeline, path: Path, num: int, seed: int, view: str
+) -> dict[str, float]:
+    """Means over `num` grasps of one object, from all around or from one camera's view."""
     points, mesh = load_object(str(path), POINTS, seed)
+    if view == "camera":
+        pose = random_view(mesh, seed)
+        points = DepthCamera().capture(mesh, pose, seed)
+        mesh = mesh.copy().apply_transform(np.linalg.inv(pose))
     grasps = pipeline(points, num=num, seed=seed)
     distance = torch.from_numpy(signed_distance(mesh, grasps.vertices))
     return {
@@ -46,10 +52,10 @@ def measure(pipeline: GraspPipeline, path: Path, num: int, seed: int) -> dict[st
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--refiner", default="quick")
+    parser.add_argument("--view", choices=("full", "camera"), default="full")
     parser.add_argument("--num", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     beside = Path(__file__).parents[2] / "shared"
     folder = Path(os.environ.get("GRASP_GEN_DATA", beside)) / "objects" / "ycb"
@@ -60,18 +66,18 @@ def main() -> int:
 
     tune_allocator()
     pipeline = GraspPipeline(refiner=arguments.refiner, device=arguments.device)
-    rows = {p.stem: measure(pipeline, p, arguments.num, arguments.seed) for p in paths}
+    rows = {
+        p.stem: measure(pipeline, p, arguments.num, arguments.seed, arguments.view) for p in paths
+    }
     names = list(next(iter(rows.values())))
     rows["mean"] = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
     print(
-        f"{arguments.num} grasps an object, full clouds, grasp_cvae + {arguments.refiner}, "
-        f"{pipeline.device}, {os.cpu_count()} cores {platform.machine()}, {date.today()}"
+        f"{arguments.num} grasps an object, {arguments.view} clouds, "
+        f"grasp_cvae + {arguments.refiner}, {pipeline.device}, {os.cpu_count()} cores {platform.machine()}, {date.today()}"
     )
     print(f"{'object':24s}" + "".join(f"{name:>22s}" for name in names))
     for name, row in rows.items():
         print(f"{name:24s}" + "".join(f"{value:22.3f}" for value in row.values()))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Contact maps, and the energies of a hand at an object."""

@@ -1,0 +1,1 @@
+"""Objects: mesh and cloud files, sampling, signed distance, virtual camera, procedural shapes."""
