@@ -73,7 +73,8 @@ def main() -> int:
     rows["mean"] = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
     print(
         f"{arguments.num} grasps an object, {arguments.view} clouds, "
-        f"grasp_cvae + {arguments.refiner}, {pipeline.device}, {os.cpu_count()} cores {platform.machine()}, {date.today()}"
+        f"grasp_cvae + {arguments.refiner}, {pipeline.device}, "
+        f"{os.cpu_count()} cores {platform.machine()}, {date.today()}"
     )
     print(f"{'object':24s}" + "".join(f"{name:>22s}" for name in names))
     for name, row in rows.items():
