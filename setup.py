@@ -30,7 +30,6 @@ setup(
         "roma",
         "rtree",
         "safetensors",
-        "scikit-learn",
         "scipy",
         "smplx>=0.1.28",
         "torch>=2.2",

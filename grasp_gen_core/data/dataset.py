@@ -19,7 +19,7 @@ import trimesh
 
 from grasp_gen_core.types import check_mano
 
-TABLE, SCHEMA = "grasps.parquet", "schema.json"
+TABLE, SCHEMA, MESHES = "grasps.parquet", "schema.json", "objects"
 COLUMNS = {
     "object": "string: family:seed of a procedural object, else the mesh file's name",
     "kind": "string: grasp type",
@@ -39,7 +39,7 @@ class GraspDataset:
         object_index: (G,) object of each grasp.
         mano: (G, 61) float32.
         kind: (G,) names of grasp types.
-        folder: where mesh files of objects that aren't procedural lie.
+        folder: the dataset's; mesh files of objects that aren't procedural lie in its `objects`.
     """
 
     objects: list[str]
@@ -73,7 +73,7 @@ class GraspDataset:
 
     def mesh(self, index: int) -> trimesh.Trimesh:
         """Object number `index`, metres."""
-        return object_mesh(self.objects[index], self.folder)
+        return object_mesh(self.objects[index], self.folder / MESHES)
 
 
 def object_mesh(name: str, folder: Path) -> trimesh.Trimesh:

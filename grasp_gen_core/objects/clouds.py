@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,9 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_xyz(path: Path) -> np.ndarray:
-    return np.loadtxt(path, usecols=(0, 1, 2), ndmin=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an empty file gets our own error
+        return np.loadtxt(path, usecols=(0, 1, 2), ndmin=2)
 
 
 def _read_ply(path: Path) -> np.ndarray:

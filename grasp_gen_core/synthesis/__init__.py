@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def synthesize(
     """
     from tqdm import tqdm
 
-    from grasp_gen_core.data.dataset import write_table
+    from grasp_gen_core.data.dataset import MESHES, write_table
     from grasp_gen_core.runtime import select_device
 
     if count < 1:
@@ -94,6 +95,10 @@ def synthesize(
         reasons = "; ".join(f"{r.object}: {r.failed or 'none passed'}" for r in reports[:5])
         raise ValueError(f"{objects}: no grasp was kept ({reasons})")
     table = write_table(out, [part_path(parts, report.object) for report in kept])
+    for report in kept:
+        if (folder / report.object).is_file():  # a dataset holds the user's meshes it was made of
+            (out / MESHES).mkdir(exist_ok=True)
+            shutil.copyfile(folder / report.object, out / MESHES / report.object)
     if not quiet:
         print(f"{len(table)} grasps on {table['object'].nunique()} objects in {out}")
         for report in reports:
