@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import roma
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
 from grasp_gen_core.objects.clouds import check_points, thin
+from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import outward_normals
 from grasp_gen_core.ranking import score_grasps
@@ -27,6 +28,17 @@ GRID_PITCH = 0.004
 OVERSAMPLE = 2  # hands made for each that is returned; ranking keeps the best
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
 OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
+
+
+class Mirrored(nn.Module):
+    """A distance field reflected in the plane x = 0."""
+
+    def __init__(self, field: nn.Module) -> None:
+        super().__init__()
+        self.field = field
+
+    def forward(self, points: Tensor) -> Tensor:
+        return self.field(mirror_points(points))
 
 
 class GraspPipeline:
@@ -89,26 +101,32 @@ class GraspPipeline:
         points = thin(check_points(points), MAX_POINTS, seed)
         normals = outward_normals(points)
         grid = DistanceGrid.from_cloud(points, normals, pitch=GRID_PITCH).to(self.device)
+        completed, completed_normals = complete_by_symmetry(points, normals)
+        whole = grid
+        if len(completed) > len(points):
+            whole = DistanceGrid.from_cloud(completed, completed_normals, pitch=GRID_PITCH)
+            whole = whole.to(self.device)
         cloud = torch.from_numpy(points).to(self.device)
         outward = torch.from_numpy(normals).to(self.device)
         self._lap("cloud")
-        # The grid is built in the cloud's frame; a left hand sees its mirror image.
-        field = grid if self.side == "right" else lambda query: grid(mirror_points(query))
         if self.side == "left":
             cloud, outward = mirror_points(cloud), mirror_points(outward)
+            # The grids are built in the cloud's frame; a left hand sees their mirror images.
+            grid, whole = Mirrored(grid), Mirrored(whole)
 
         rng = torch.Generator().manual_seed(seed)
         mano = self.propose(cloud, num * OVERSAMPLE, rng)
         self._lap("generate")
         centre = cloud.mean(dim=0)
         if self.refine is not None:
-            mano = self.refine(mano, self.hand, field, centre, stop)
+            mano = self.refine(mano, self.hand, grid, centre, stop)
         self._lap("refine")
 
         with torch.no_grad():
-            vertices, _ = self.hand(mano)
-            approach = self.approach(mano)
-            score, metrics = score_grasps(vertices, approach, self.hand, field, outward, centre)
+            vertices, joints = self.hand(mano)
+            score, metrics = score_grasps(
+                vertices, joints, self.approach(mano), self.hand, grid, whole, outward, centre
+            )
             best = score.argsort(descending=True, stable=True)[:num]
             metrics = {name: value[best].cpu().numpy() for name, value in metrics.items()}
             grasps = self.assemble(mano[best], points, score[best], metrics)

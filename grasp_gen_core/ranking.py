@@ -12,28 +12,35 @@ from grasp_gen_core.metrics.contact_ratio import contact_ratio_pct
 from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.objects.distance import DistanceGrid
 
+CLEARANCE, TOLERANCE = 0.001, 0.0015  # metres: bones of hands that touch stay 2 mm and more outside
+
 
 def score_grasps(
     vertices: Tensor,
+    joints: Tensor,
     approach: Tensor,
     hand: ManoHand,
     grid: DistanceGrid,
+    whole: DistanceGrid,
     normals: Tensor,
     centre: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Score each hand on the object as far as the cloud shows it.
 
-    score = touch * depth * balance * sight, each in [0, 1]:
+    score = touch * depth * clear * balance * sight, each in [0, 1]:
         touch    share of the five fingers within 5 mm, halved without the thumb;
         depth    exp(-(penetration depth / 5 mm)^2);
+        clear    0.2 + 0.8 exp(-((1 mm - c) / 1.5 mm)^2) for c < 1 mm, else 1; c is the distance of
+                 the fingers' bones to the whole shape: no finger goes through a wall;
         balance  0.4 + 0.6 exp(-w), w the squared net wrench of thumb against fingers;
         sight    1 - max(0, approach . mean outward normal): a one-sided cloud is grasped from
                  the side that was seen (on a closed cloud the mean normal vanishes).
 
     Args:
-        vertices: (B, 778, 3) metres; approach: (B, 3) unit vectors.
+        vertices: (B, 778, 3) and joints: (B, 21, 3) metres; approach: (B, 3) unit vectors.
         hand: the hand model.
         grid: signed distance of the cloud.
+        whole: signed distance of the cloud with its unseen back guessed.
         normals: (N, 3) the cloud's outward normals.
         centre: (3,) the cloud's middle, metres.
 
@@ -54,6 +61,10 @@ def score_grasps(
     touch = metrics["contact_fingers"] / 5 * torch.where(touches[:, 0], 1.0, 0.5)
     depth = torch.exp(-((metrics["penetration_depth_cm"] / 0.5) ** 2))
     balance = 0.4 + 0.6 * torch.exp(-wrench)
+    bones, _ = energies.bone_spheres(joints, hand.regions, per_bone=8)
+    clearance = whole(bones).amin(dim=(1, 2))
+    pierced = (CLEARANCE - clearance).clamp(min=0) / TOLERANCE
+    clear = 0.2 + 0.8 * torch.exp(-pierced.square())
     sight = 1 - (approach @ normals.mean(dim=0)).clamp(0, 1)
-    metrics |= {"net_wrench": wrench}
-    return (touch * depth * balance * sight).clamp(0, 1), metrics
+    metrics |= {"bone_clearance_cm": 100 * clearance, "net_wrench": wrench}
+    return (touch * depth * clear * balance * sight).clamp(0, 1), metrics

@@ -1,0 +1,49 @@
+"""Guessing the unseen back: shapes whose back is known."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from grasp_gen_core.objects.completion import complete_by_symmetry
+from grasp_gen_core.objects.sampling import sample_surface
+
+
+def seen_from(mesh: trimesh.Trimesh, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points and normals of a convex mesh that face an eye far away in `direction`."""
+    points, normals = sample_surface(mesh, 4000, 0)
+    front = normals @ direction > 0.05
+    return points[front], normals[front]
+
+
+@pytest.mark.parametrize("direction", [[0.0, 0.0, 1.0], [0.6, 0.0, 0.8], [-0.3, 0.9, 0.3]])
+def test_a_ball_gets_its_back(direction):
+    direction = np.array(direction) / np.linalg.norm(direction)
+    points, normals = seen_from(trimesh.creation.icosphere(4, 0.04), direction)
+    whole, whole_normals = complete_by_symmetry(points, normals)
+    guessed = whole[len(points) :]
+    assert len(guessed) > 0.85 * len(points)
+    assert (guessed @ direction < 0.008).all()
+    assert np.abs(np.linalg.norm(guessed, axis=1) - 0.04).max() < 0.008
+    assert (np.einsum("nd,nd->n", whole_normals, whole) > 0.03).all()  # they point outwards
+    np.testing.assert_array_equal(whole[: len(points)], points)
+
+
+def test_an_upright_can_seen_from_its_side_gets_about_as_thick_as_it_is_wide():
+    can = trimesh.creation.cylinder(0.035, 0.12, sections=128)
+    points, normals = seen_from(can, np.array([1.0, 0.0, 0.0]))
+    whole, _ = complete_by_symmetry(points, normals)
+    assert whole[:, 0].min() == pytest.approx(-0.035, abs=0.01)
+    radius = np.linalg.norm(whole[:, :2], axis=1)
+    assert np.abs(radius - 0.035).max() < 0.01
+
+
+def test_a_cloud_from_all_around_stays_as_it_is():
+    points, normals = sample_surface(trimesh.creation.box((0.05, 0.08, 0.12)), 2000, 0)
+    whole, whole_normals = complete_by_symmetry(points, normals)
+    assert whole is points and whole_normals is normals
+
+
+def test_a_flat_face_has_no_guess():
+    points, normals = seen_from(trimesh.creation.box((0.1, 0.1, 0.1)), np.array([0.0, 0.0, 1.0]))
+    whole, _ = complete_by_symmetry(points, normals)
+    assert len(whole) == len(points)
