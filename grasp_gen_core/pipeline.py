@@ -30,6 +30,15 @@ BACK_OFF = 0.08  # metres between pre-grasp and grasp
 OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
 
 
+def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
+    """Signed distance of the object: what was seen, and what its symmetry adds behind."""
+    seen = DistanceGrid.from_cloud(points, normals, pitch=GRID_PITCH)
+    whole, whole_normals = complete_by_symmetry(points, normals)
+    if len(whole) == len(points):
+        return seen
+    return DistanceGrid.from_cloud(whole, whole_normals, pitch=GRID_PITCH).union(seen)
+
+
 class Mirrored(nn.Module):
     """A distance field reflected in the plane x = 0."""
 
@@ -100,19 +109,13 @@ class GraspPipeline:
         self.timings, self._clock = {}, time.perf_counter()
         points = thin(check_points(points), MAX_POINTS, seed)
         normals = outward_normals(points)
-        grid = DistanceGrid.from_cloud(points, normals, pitch=GRID_PITCH).to(self.device)
-        completed, completed_normals = complete_by_symmetry(points, normals)
-        whole = grid
-        if len(completed) > len(points):
-            whole = DistanceGrid.from_cloud(completed, completed_normals, pitch=GRID_PITCH)
-            whole = whole.to(self.device)
+        grid = object_field(points, normals).to(self.device)
         cloud = torch.from_numpy(points).to(self.device)
         outward = torch.from_numpy(normals).to(self.device)
         self._lap("cloud")
         if self.side == "left":
             cloud, outward = mirror_points(cloud), mirror_points(outward)
-            # The grids are built in the cloud's frame; a left hand sees their mirror images.
-            grid, whole = Mirrored(grid), Mirrored(whole)
+            grid = Mirrored(grid)
 
         rng = torch.Generator().manual_seed(seed)
         mano = self.propose(cloud, num * OVERSAMPLE, rng)
@@ -125,7 +128,7 @@ class GraspPipeline:
         with torch.no_grad():
             vertices, joints = self.hand(mano)
             score, metrics = score_grasps(
-                vertices, joints, self.approach(mano), self.hand, grid, whole, outward, centre
+                vertices, joints, self.approach(mano), self.hand, grid, outward, centre
             )
             best = score.argsort(descending=True, stable=True)[:num]
             metrics = {name: value[best].cpu().numpy() for name, value in metrics.items()}

@@ -21,7 +21,6 @@ def score_grasps(
     approach: Tensor,
     hand: ManoHand,
     grid: DistanceGrid,
-    whole: DistanceGrid,
     normals: Tensor,
     centre: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -31,16 +30,15 @@ def score_grasps(
         touch    share of the five fingers within 5 mm, halved without the thumb;
         depth    exp(-(penetration depth / 5 mm)^2);
         clear    0.2 + 0.8 exp(-((1 mm - c) / 1.5 mm)^2) for c < 1 mm, else 1; c is the distance of
-                 the fingers' bones to the whole shape: no finger goes through a wall;
-        balance  0.4 + 0.6 exp(-w), w the squared net wrench of thumb against fingers;
+                 the fingers' bones to the object: no finger goes through a wall;
+        balance  0.1 + 0.9 exp(-w / 2), w the squared net wrench of thumb against fingers;
         sight    1 - max(0, approach . mean outward normal): a one-sided cloud is grasped from
                  the side that was seen (on a closed cloud the mean normal vanishes).
 
     Args:
         vertices: (B, 778, 3) and joints: (B, 21, 3) metres; approach: (B, 3) unit vectors.
         hand: the hand model.
-        grid: signed distance of the cloud.
-        whole: signed distance of the cloud with its unseen back guessed.
+        grid: signed distance of the object.
         normals: (N, 3) the cloud's outward normals.
         centre: (3,) the cloud's middle, metres.
 
@@ -60,9 +58,9 @@ def score_grasps(
     wrench = energies.force_closure(pads.points, pressing, strength, centre)
     touch = metrics["contact_fingers"] / 5 * torch.where(touches[:, 0], 1.0, 0.5)
     depth = torch.exp(-((metrics["penetration_depth_cm"] / 0.5) ** 2))
-    balance = 0.4 + 0.6 * torch.exp(-wrench)
+    balance = 0.1 + 0.9 * torch.exp(-wrench / 2)
     bones, _ = energies.bone_spheres(joints, hand.regions, per_bone=8)
-    clearance = whole(bones).amin(dim=(1, 2))
+    clearance = grid(bones).amin(dim=(1, 2))
     pierced = (CLEARANCE - clearance).clamp(min=0) / TOLERANCE
     clear = 0.2 + 0.8 * torch.exp(-pierced.square())
     sight = 1 - (approach @ normals.mean(dim=0)).clamp(0, 1)

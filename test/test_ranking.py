@@ -12,7 +12,7 @@ def hand() -> ManoHand:
     return ManoHand()
 
 
-def score(hand, field, whole=None, approach=(0.0, -1.0, 0.0), normals=None):
+def score(hand, field, approach=(0.0, -1.0, 0.0), normals=None):
     vertices, joints = hand(torch.zeros(1, 61))
     value, metrics = score_grasps(
         vertices,
@@ -20,7 +20,6 @@ def score(hand, field, whole=None, approach=(0.0, -1.0, 0.0), normals=None):
         torch.tensor([approach]),
         hand,
         field,
-        whole or field,
         torch.zeros(4, 3) if normals is None else normals,
         torch.zeros(3),
     )
@@ -44,16 +43,19 @@ def test_penetration_lowers_the_score(hand):
     assert 0 < deep[0] < touching[0]
 
 
-def test_a_finger_through_a_guessed_wall_lowers_the_score_to_a_fifth(hand):
-    field = floor(hand, 0.001)
-    tip = hand(torch.zeros(1, 61))[1][0, 18]
+def test_a_wire_through_a_finger_scores_far_below_one_beside_it(hand):
+    """A wire of 4 mm along the hand's width, inside the fingers or just under their pads."""
+    joints = hand(torch.zeros(1, 61))[1][0]
+    bone = (joints[5] + joints[6]) / 2  # middle finger
 
-    def wall(points):  # a sheet of 4 mm across the middle finger, 3 cm behind its tip
-        return (points[..., 0] - tip[0] - 0.03).abs() - 0.002
+    def wire(drop: float):
+        across, below = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0.0, drop, 0.0])
+        return lambda points: ((points - bone + below) * across).norm(dim=-1) - 0.002
 
-    clear, pierced = score(hand, field), score(hand, field, whole=wall)
-    assert pierced[1]["bone_clearance_cm"] < 0 < clear[1]["bone_clearance_cm"]
-    assert pierced[0] < 0.5 * clear[0]
+    pierced, beside = score(hand, wire(0.0)), score(hand, wire(0.012))
+    assert pierced[1]["bone_clearance_cm"] < 0 < beside[1]["bone_clearance_cm"]
+    assert pierced[1]["contact_fingers"] > 0 and beside[1]["contact_fingers"] > 0
+    assert pierced[0] < 0.5 * beside[0]
 
 
 def test_hands_come_from_the_side_that_was_seen(hand):

@@ -112,6 +112,14 @@ class DistanceGrid(nn.Module):
         values = (1 - far) * to_planes + far * to_points * (1 - 2 * np.clip(inside, 0, 1))
         return cls(values.reshape(nodes.shape[:3]), lower, upper)
 
+    def union(self, other: DistanceGrid) -> DistanceGrid:
+        """Distance to both objects together, in this one's box."""
+        counts = self.values.shape[:1:-1]
+        axes = [torch.linspace(*ends) for ends in zip(self.lower, self.upper, counts, strict=True)]
+        nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        values = self.values[0, 0].permute(2, 1, 0)
+        return DistanceGrid(torch.minimum(values, other(nodes)), self.lower, self.upper)
+
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """Signed distance, metres.
 

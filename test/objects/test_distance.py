@@ -128,3 +128,12 @@ def test_one_sided_cloud_claims_no_depth_it_has_not_seen():
     assert -0.015 < deep < -0.005
     assert behind > 0.05
     assert grid.values.min() > -0.04
+
+
+def test_union_is_the_nearer_of_two_objects():
+    left = trimesh.creation.box((0.04, 0.04, 0.04)).apply_translation((-0.03, 0, 0))
+    right = trimesh.creation.box((0.04, 0.04, 0.04)).apply_translation((0.03, 0, 0))
+    one, two = (DistanceGrid.from_mesh(mesh, pitch=0.004, margin=0.08) for mesh in (left, right))
+    points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) * 0.1 - 0.05
+    expected = torch.minimum(one(points), two(points))
+    torch.testing.assert_close(one.union(two)(points), expected, atol=0.002, rtol=0)
