@@ -11,6 +11,7 @@ import roma
 import torch
 from torch import Tensor, nn
 
+from grasp_gen_core.contact.energies import CM, pad_contact
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
@@ -25,7 +26,8 @@ from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, GraspSet, chec
 
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
 GRID_PITCH = 0.004
-OVERSAMPLE = 2  # hands made for each that is returned; ranking keeps the best
+PROPOSALS = 8  # hands proposed for each that is returned
+REFINED = 2  # of these the promising ones, which are refined; ranking keeps the best
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
 OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
 
@@ -118,7 +120,8 @@ class GraspPipeline:
             grid = Mirrored(grid)
 
         rng = torch.Generator().manual_seed(seed)
-        mano = self.propose(cloud, num * OVERSAMPLE, rng)
+        mano = self.propose(cloud, num * PROPOSALS, rng)
+        mano = self.promising(mano, grid, num * REFINED)
         self._lap("generate")
         centre = cloud.mean(dim=0)
         if self.refine is not None:
@@ -144,6 +147,16 @@ class GraspPipeline:
             # Shape components mean something else in another hand's file: take its mean shape.
             mano = self.hand.reshape(mano, torch.zeros_like(mano[:, BETAS]))
         return mano
+
+    def promising(self, mano: Tensor, grid: nn.Module, num: int) -> Tensor:
+        """(num, 61) the hands that need least refinement: near the surface, not in the object."""
+        with torch.no_grad():
+            vertices, _ = self.hand(mano)
+            distance = grid(vertices)
+            pads = pad_contact(vertices, distance, self.hand.regions)
+            inside = (CM * distance).clamp(max=0).square().mean(dim=1)
+            cost = inside + pads.tip.mean(dim=1)
+        return mano[cost.argsort(stable=True)[:num]]
 
     def approach(self, mano: Tensor) -> Tensor:
         """(B, 3) direction out of the palm."""
