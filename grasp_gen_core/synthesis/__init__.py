@@ -25,7 +25,7 @@ class Report:
     """What became of one object's hands."""
 
     object: str
-    tried: int = 0
+    part: Path
     kept: int = 0
     failed: str = ""
 
@@ -41,8 +41,8 @@ def synthesize(
 ) -> pd.DataFrame:
     """Make about `count` filtered grasps and write them as a dataset.
 
-    Objects are taken in turn until there are enough grasps. An object already done in `out` is not
-    done again, so that an interrupted run goes on where it stopped.
+    Objects are taken in turn until there are enough grasps. What an interrupted run of the same
+    seed and count has done in `out` is not done again.
 
     Args:
         objects: "procedural" or a folder of mesh files, metres.
@@ -82,7 +82,8 @@ def synthesize(
         # Taken in order of submission: the same seed keeps the same objects.
         while sum(report.kept for report in reports) < count:
             for number, name in islice(queue, workers + 1 - len(waiting)):
-                task = (name, folder, parts, seed * 1_000_003 + number, rounds, device, hand)
+                part = parts / f"{name.replace(':', '_')}_{seed}_{rounds}.parquet"
+                task = (name, folder, part, seed * 1_000_003 + number, rounds, device, hand)
                 waiting.append(pool.submit(_one_object, *task))
             if not waiting:
                 break
@@ -94,7 +95,7 @@ def synthesize(
     if not kept:
         reasons = "; ".join(f"{r.object}: {r.failed or 'none passed'}" for r in reports[:5])
         raise ValueError(f"{objects}: no grasp was kept ({reasons})")
-    table = write_table(out, [part_path(parts, report.object) for report in kept])
+    table = write_table(out, [report.part for report in kept])
     for report in kept:
         if (folder / report.object).is_file():  # a dataset holds the user's meshes it was made of
             (out / MESHES).mkdir(exist_ok=True)
@@ -125,11 +126,6 @@ def list_objects(objects: str, count: int, seed: int) -> tuple[list[str], Path]:
     return names, folder.resolve()
 
 
-def part_path(parts: Path, name: str) -> Path:
-    """Where one object's grasps are kept until the table is written."""
-    return parts / f"{name.replace(':', '_')}.parquet"
-
-
 def _start_worker() -> None:
     import torch
 
@@ -140,7 +136,7 @@ def _start_worker() -> None:
 
 
 def _one_object(
-    name: str, folder: Path, parts: Path, seed: int, rounds: int, device: str, hand: str | None
+    name: str, folder: Path, part: Path, seed: int, rounds: int, device: str, hand: str | None
 ) -> Report:
     """Grasps of one object, written as one part file."""
     import torch
@@ -148,10 +144,9 @@ def _one_object(
     from grasp_gen_core.data.dataset import object_mesh
     from grasp_gen_core.hand import ManoHand
 
-    path = part_path(parts, name)
-    if path.exists():
-        return Report(name, kept=len(pd.read_parquet(path)))
-    report = Report(name)
+    if part.exists():
+        return Report(name, part, len(pd.read_parquet(part)))
+    report = Report(name, part)
     try:
         mesh = object_mesh(name, folder)
         if not mesh.is_volume:
@@ -162,14 +157,13 @@ def _one_object(
     except ValueError as error:
         report.failed = str(error)
         return report
-    report.tried = rounds * PER_OBJECT
     kept = pd.concat(table, ignore_index=True)
     report.kept = len(kept)
     if report.kept:
         kept.insert(0, "object", name)
         # Written aside and renamed: a killed run leaves no half-written part.
-        kept.to_parquet(path.with_suffix(".tmp"), index=False)
-        path.with_suffix(".tmp").replace(path)
+        kept.to_parquet(part.with_suffix(".tmp"), index=False)
+        part.with_suffix(".tmp").replace(part)
     return report
 
 

@@ -52,12 +52,18 @@ def optimise_grasps(
         count: hands to return.
         seed: same seed, same hands.
         steps: Adam steps.
+
+    Raises:
+        ValueError: if no grasp type spans the object anywhere.
     """
     device = hand.faces.device
     rng = torch.Generator(device="cpu").manual_seed(seed)
     grid = object_grid(mesh, device)
     shapes = pre_shapes(hand)
     starts = place_hands(mesh, grid, hand, shapes, count * OVERSAMPLE, rng)
+    if not len(starts.mano):
+        widest = 100 * max(kind.max_width for kind in GRASP_TYPES)
+        raise ValueError(f"too wide for a hand everywhere: accepted is up to {widest:.0f} cm")
     starts = best_starts(starts, grid, hand, count)
     centre = torch.as_tensor(mesh.center_mass, dtype=torch.float32, device=device)
     return close_hands(starts, grid, hand, centre, steps)

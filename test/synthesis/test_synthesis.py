@@ -102,6 +102,12 @@ def test_open_meshes_are_named_and_refused(tmp_path):
         synthesize(str(tmp_path), 5, tmp_path / "out", device="cpu", quiet=True)
 
 
+def test_things_nobody_can_hold_are_named_and_refused(tmp_path):
+    trimesh.creation.box((0.5, 0.5, 0.5)).export(tmp_path / "crate.ply")
+    with pytest.raises(ValueError, match=r"no grasp was kept \(crate\.ply: "):
+        synthesize(str(tmp_path), 5, tmp_path / "out", device="cpu", quiet=True)
+
+
 @pytest.mark.parametrize(("objects", "count"), [("nowhere", 5), ("procedural", 0)])
 def test_bad_requests(tmp_path, objects, count):
     with pytest.raises(ValueError, match="accepted"):
