@@ -160,8 +160,7 @@ class GraspPipeline:
 
     def approach(self, mano: Tensor) -> Tensor:
         """(B, 3) direction out of the palm."""
-        palm = self.hand.regions.joint_axes[3, 1]  # the middle finger's palmar axis
-        return roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) @ palm
+        return roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) @ self.hand.regions.palm_axis
 
     def pregrasp(self, mano: Tensor) -> Tensor:
         """(B, 61) the same hands with fingers opened, backed off against the approach."""

@@ -11,7 +11,7 @@ import numpy as np
 
 MANO_SIZE = 61
 BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL = slice(0, 10), slice(10, 13), slice(13, 58), slice(58, 61)
-NUM_VERTICES, NUM_FACES, NUM_JOINTS = 778, 1538, 21
+NUM_VERTICES, NUM_FACES = 778, 1538
 SIDES = ("right", "left")
 # All that numpy and zipfile raise over foreign, truncated or hostile files.
 NOT_NPZ = (OSError, ValueError, EOFError, AttributeError, MemoryError, NotImplementedError)

@@ -14,11 +14,10 @@ from PIL import Image
 
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.render import SKIN, View, render_scene
+from grasp_gen_core.render import OBJECT, SKIN, View, render_scene
 
 COLUMNS, ROWS, TILE = 6, 4, 220
 VIEW = View(np.array([0.4, -1.0, 0.5]), np.array([0.0, 0.0, 1.0]))
-OBJECT = [111, 155, 216, 255]
 
 
 def main(folder: str, picture: str) -> None:
@@ -31,9 +30,9 @@ def main(folder: str, picture: str) -> None:
         with torch.no_grad():
             vertices, _ = hand(torch.from_numpy(data.mano[grasp : grasp + 1]))
         skin = trimesh.Trimesh(vertices[0].numpy(), hand.faces.numpy(), process=False)
-        skin.visual.vertex_colors = np.append(255 * SKIN, 255).astype(np.uint8)
+        skin.visual.vertex_colors = (255 * SKIN).astype(np.uint8)
         mesh = data.mesh(number)
-        mesh.visual.vertex_colors = OBJECT
+        mesh.visual.vertex_colors = (255 * OBJECT).astype(np.uint8)
         tiles.append(render_scene([skin, mesh], TILE, VIEW))
     rows = [np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]
     Image.fromarray(np.vstack(rows)).save(picture)

@@ -60,9 +60,10 @@ def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespa
     hand = ManoHand()
     generator = build_generator(config["generator"], hand, config.get("model"))
     settings = dict(config["data"])
-    folder = data or settings.pop("folder")
-    settings.pop("folder", None)
-    samples = GraspData(folder, palm_axis=hand.regions.joint_axes[3, 1].numpy(), **settings)
+    configured = settings.pop("folder", None)
+    if not (folder := data or configured):
+        raise ValueError("data: no folder; accepted are --data or `folder` in the config")
+    samples = GraspData(folder, palm_axis=hand.regions.palm_axis.numpy(), **settings)
 
     steps = arguments.steps or config["optimiser"]["steps"]
     last = out / "checkpoints" / "last.ckpt"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+CHUNK = 32  # hands
+
 
 def contact_map(points: Tensor, vertices: Tensor) -> Tensor:
     """Contact of object points with a hand (GraspTTA, Sec. 2.1).
@@ -20,8 +22,9 @@ def contact_map(points: Tensor, vertices: Tensor) -> Tensor:
         (B, N) in [0, 1].
     """
     points = points.expand(len(vertices), -1, -1)
-    nearest = torch.cdist(points, vertices).amin(dim=2)
-    return contact_value(nearest)
+    # Some hands at a time: all distances of a thousand hands would take 6 GB.
+    pairs = zip(points.split(CHUNK), vertices.split(CHUNK), strict=True)
+    return contact_value(torch.cat([torch.cdist(p, v).amin(dim=2) for p, v in pairs]))
 
 
 def contact_value(distance: Tensor) -> Tensor:

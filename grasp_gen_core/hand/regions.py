@@ -61,6 +61,7 @@ class HandRegions(nn.Module):
         side: str,
     ) -> None:
         super().__init__()
+        self.sign = hand_sign(side)
         normals = trimesh.Trimesh(template, faces, process=False).vertex_normals
         share = [weights[:, j : j + 3].sum(axis=1) for j in FIRST_JOINT]
         parts = np.argmax([*share, weights[:, 0]], axis=0)
@@ -107,6 +108,16 @@ class HandRegions(nn.Module):
         for name, table in tables.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(table)))
 
+    @property
+    def palm_axis(self) -> torch.Tensor:
+        """(3,) direction out of the palm at rest: the middle finger's palmar axis."""
+        return self.sign * self.joint_axes[3, 1]
+
+    @property
+    def finger_axis(self) -> torch.Tensor:
+        """(3,) direction of the middle finger at rest."""
+        return self.sign * self.joint_axes[3, 2]
+
     def to_angles(self, hand_pose: torch.Tensor) -> torch.Tensor:
         """(B, 45) axis-angle to (B, 15, 3) flexion, deviation, twist in radians."""
         return torch.einsum("jax,bjx->bja", self.joint_axes, hand_pose.view(-1, 15, 3))
@@ -128,10 +139,15 @@ def find_tips(
     return np.array(tips), template[tips]
 
 
+def hand_sign(side: str) -> int:
+    """1 for right hands, -1 for their mirror images."""
+    return 1 if side == "right" else -1
+
+
 def palm_direction(joints: np.ndarray, side: str) -> np.ndarray:
     """Unit vector out of the palm at rest."""
     normal = np.cross(joints[FIRST_JOINT[1]] - joints[0], joints[FIRST_JOINT[4]] - joints[0])
-    return (1 if side == "right" else -1) * normal / np.linalg.norm(normal)
+    return hand_sign(side) * normal / np.linalg.norm(normal)
 
 
 def joint_frames(joints: np.ndarray, tips: np.ndarray, side: str) -> np.ndarray:
@@ -141,7 +157,7 @@ def joint_frames(joints: np.ndarray, tips: np.ndarray, side: str) -> np.ndarray:
     thumb's root, so that the flexion plane tilts with the knuckle's distance from the middle one.
     The thumb's pulp faces the little finger's side.
     """
-    hand = 1 if side == "right" else -1
+    hand = hand_sign(side)
     palm = palm_direction(joints, side)
     ulnar = joints[FIRST_JOINT[4]] - joints[FIRST_JOINT[1]]
     ulnar = ulnar - (ulnar @ palm) * palm

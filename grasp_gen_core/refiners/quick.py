@@ -23,7 +23,6 @@ def refine(
     grid: DistanceGrid,
     centre: Tensor,
     stop: Callable[[], bool] | None = None,
-    steps: int = STEPS,
 ) -> Tensor:
     """Bring the pads to the surface and the rest out of it, near the proposed pose.
 
@@ -33,7 +32,6 @@ def refine(
         grid: signed distance of the object, from its mesh or its cloud.
         centre: (3,) middle of the object, metres; torques are balanced about it.
         stop: asked after each step; true ends the work.
-        steps: gradient steps.
 
     Returns:
         (B, 61) refined hands, joint angles within their limits.
@@ -50,8 +48,8 @@ def refine(
         ],
         betas=BETAS,
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=1e-3)
-    for _ in range(steps):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS, eta_min=1e-3)
+    for _ in range(STEPS):
         if stop is not None and stop():
             break
         optimiser.zero_grad()

@@ -148,11 +148,8 @@ def pre_shapes(hand: ManoHand, openings: int = 6) -> PreShapes:
     thumb = joints[:, :, 16]
     fingers = (joints[:, :, 17:21] * weights[:, None, :, None]).sum(dim=2)
     palm = vertices[:, :, hand.regions.zones == 5].mean(dim=2)
-    rest = hand.regions.joint_axes
-    palm_axis = rest[3, 1] * (1 if hand.side == "right" else -1)  # middle finger's palmar axis
-    finger_axis = rest[3, 2] * (1 if hand.side == "right" else -1)
     forward = torch.tensor([kind.forward for kind in GRASP_TYPES], device=flat.device)
-    approach = palm_axis + forward[:, None, None] * finger_axis
+    approach = hand.regions.palm_axis + forward[:, None, None] * hand.regions.finger_axis
     approach = torch.nn.functional.normalize(approach, dim=-1).expand_as(thumb)
     closing = fingers - thumb
     gap = closing.norm(dim=-1)

@@ -84,3 +84,9 @@ def test_coupled_fingers_cost_nothing(hand):
     assert float(energies.coupling(angles)) < 1e-9
     angles[0, 2, 0] = 0
     assert float(energies.coupling(angles)) > 0.1
+
+
+def test_contact_maps_of_many_hands_are_those_of_each():
+    vertices, points = torch.rand(70, 20, 3), torch.rand(30, 3)
+    one_by_one = torch.cat([contact_map(points, hand[None]) for hand in vertices])
+    torch.testing.assert_close(contact_map(points, vertices), one_by_one)
