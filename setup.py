@@ -18,7 +18,6 @@ setup(
     # Any version that works, for an environment that brings its own (a ROS 2 installation's numpy);
     # requirements.txt holds the ones that were tested.
     install_requires=[
-        "coacd",
         "manifold3d",
         "mujoco>=3.2",
         "numpy>=1.26",
@@ -36,7 +35,13 @@ setup(
         "tqdm",
         "trimesh>=4.5",
     ],
-    extras_require={"train": ["lightning>=2.6", "tensorboard"]},
+    extras_require={
+        # pybullet has no wheel for Python 3.12 and later: there it is built from source.
+        "evaluate": ["matplotlib>=3.10", "pybullet", "scikit-learn", "scipy>=1.15"],
+        "fid": ["torchvision"],
+        "ray": ["ray"],
+        "train": ["lightning>=2.6", "tensorboard"],
+    },
     entry_points={
         "console_scripts": [
             "grasp-gen = grasp_gen_core.cli:main",

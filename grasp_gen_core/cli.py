@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 # Only what `--help` needs is imported here; torch and the rest load inside the commands.
 if TYPE_CHECKING:
+    from grasp_gen_core.evaluation import Evaluation
     from grasp_gen_core.pipeline import GraspPipeline
     from grasp_gen_core.types import GraspSet
 
@@ -21,6 +22,7 @@ OBJECT_HELP = (
     "mesh (.ply .obj .stl .glb .off) or cloud (.pcd .ply .npy .npz .xyz), in metres; an .npz "
     "cloud holds points or object_points, an .npy is (N, 3)"
 )
+VIEWS_HELP = "what is seen of each object: full, mask50, mask90 or camera"
 DEFAULT = "default: %(default)s"
 NUM_POINTS = 4096  # sampled from a mesh; the pipeline thins them evenly
 ROWS_SHOWN = 10
@@ -68,6 +70,29 @@ def build_parser() -> Parser:
     one.add_argument("--render", type=Path, metavar="PNG", help="picture of the best grasps")
     one.add_argument("--glb", type=Path, metavar="GLB", help="3D scene of the best grasps")
 
+    one = command("evaluate", evaluate, "generate grasps for a folder of objects and measure them")
+    one.add_argument("--objects", required=True, metavar="DIR", help="folder of meshes, in metres")
+    one.add_argument("--view", default="full", metavar="VIEW", help=VIEWS_HELP + ", " + DEFAULT)
+    add_model_options(one, num=20, of="grasps for each object")
+    add_metric_options(one)
+    help = "dataset folder; adds fid, against pictures of its grasps"
+    one.add_argument("--reference", metavar="DATASET", help=help)
+    help = "torchvision Inception-v3 weights for fid, default: the built-in extractor"
+    one.add_argument("--inception", metavar="FILE", help=help)
+    help = "plots by object and a picture of the grasps"
+    one.add_argument("--figures", type=Path, metavar="DIR", help=help)
+    help = "spread the objects over an existing Ray cluster"
+    one.add_argument("--ray", metavar="ADDRESS", help=help)
+
+    one = command("score", score, "measure the grasps of a file, ours or anybody's")
+    help = ".npz with vertices (B, V, 3), faces (F, 3) and joints (B, 21, 3), in metres"
+    one.add_argument("grasps", type=Path, metavar="GRASPS.npz", help=help)
+    one.add_argument("--object", required=True, metavar="MESH", help="in the frame of the grasps")
+    help = "the same number of hands that they should equal; adds joint errors and contact accuracy"
+    one.add_argument("--reference", metavar="GRASPS.npz", help=help)
+    add_metric_options(one)
+    add_common_options(one)
+
     one = command("view", view, "look at the grasps of a file, in a window or as a picture")
     one.add_argument("grasps", type=Path, metavar="GRASPS.npz", help="written by generate")
     one.add_argument("--render", type=Path, metavar="PNG", help="write a picture, open no window")
@@ -89,13 +114,24 @@ def build_parser() -> Parser:
     return parser
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, num: int = 32, of: str = "grasps") -> None:
     """What generates the grasps."""
-    parser.add_argument("--num", type=positive, default=32, metavar="N", help="grasps, " + DEFAULT)
+    help = f"{of}, " + DEFAULT
+    parser.add_argument("--num", type=positive, default=num, metavar="N", help=help)
     parser.add_argument("--generator", default="grasp_cvae", metavar="NAME", help=DEFAULT)
     parser.add_argument("--refiner", default="quick", metavar="NAME|none", help=DEFAULT)
     parser.add_argument("--side", choices=("right", "left"), default="right", help=DEFAULT)
     add_common_options(parser)
+
+
+def add_metric_options(parser: argparse.ArgumentParser) -> None:
+    """How grasps are measured, and where the numbers go."""
+    help = "exact, dvqvae, grasptta or fastgrasp (as those papers' scripts measure), " + DEFAULT
+    parser.add_argument("--protocol", default="exact", metavar="NAME", help=help)
+    parser.add_argument("--json", type=Path, metavar="JSON", help="all numbers")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="MD", help="tables as the papers have them"
+    )
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +185,62 @@ def generate(arguments: argparse.Namespace) -> int:
     say("wrote", ", ".join(str(path) for path in written if path))
     print_grasps(grasps)
     return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Generate for every object of a folder, measure, and report."""
+    for path, suffix in ((arguments.json, ".json"), (arguments.markdown, ".md")):
+        check_writable(path, suffix)
+    check_writable(arguments.figures)
+    prepare()
+    from dataclasses import fields
+
+    from grasp_gen_core.evaluation import Settings
+    from grasp_gen_core.evaluation import evaluate as run
+
+    settings = Settings(**{one.name: getattr(arguments, one.name) for one in fields(Settings)})
+    result = run(arguments.objects, settings, arguments.ray, arguments.quiet)
+    write_report(result, arguments)
+    if arguments.figures:
+        from grasp_gen_core.figures import contact_sheet, plot_results
+
+        arguments.figures.mkdir(exist_ok=True)
+        plot_results(result.results, arguments.figures)
+        contact_sheet(result.objects, arguments.figures / "grasps.png")
+    return 0
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """Measure a file's grasps, and report."""
+    for path, suffix in ((arguments.json, ".json"), (arguments.markdown, ".md")):
+        check_writable(path, suffix)
+    prepare()
+    from grasp_gen_core.evaluation import score as run
+
+    names = ("protocol", "reference", "hand", "seed")
+    options = {name: getattr(arguments, name) for name in names}
+    write_report(run(arguments.grasps, arguments.object, **options), arguments)
+    return 0
+
+
+def write_report(result: Evaluation, arguments: argparse.Namespace) -> None:
+    """The files asked for, and the summary on stdout."""
+    import json
+
+    from grasp_gen_core.report import markdown
+
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result.results, indent=2, allow_nan=False) + "\n")
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(result))
+    numbers = {k: v for k, v in result.results["summary"].items() if not isinstance(v, dict)}
+    rows = [(name, "-" if value is None else f"{value:.4g}") for name, value in numbers.items()]
+    if result.seconds is not None:
+        rows += [("time_s per call", f"{result.seconds:.3g}")]
+        rows += [("time_s per grasp", f"{result.seconds / arguments.num:.3g}")]
+    print_table(("metric", arguments.protocol), rows)
+    for name, notes in result.results["config"]["notes"].items():
+        print(f"{name}: {'; '.join(notes)}")
 
 
 def view(arguments: argparse.Namespace) -> int:

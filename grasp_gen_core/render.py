@@ -37,6 +37,12 @@ class View(NamedTuple):
     direction: Sequence[float]
     up: Sequence[float]
 
+    def camera(self) -> np.ndarray:
+        """Rotation (3, 3), columns right, up, towards the viewer."""
+        back = trimesh.unitize(np.asarray(self.direction, float))
+        right = trimesh.unitize(np.cross(self.up, back))
+        return np.stack([right, np.cross(back, right), back], axis=1)
+
 
 # In MANO's axes (right hand: fingers -x, palm -y, thumb +z): back, thumb side, palm, fingertips.
 HAND_VIEWS = (
@@ -87,12 +93,13 @@ def render_grasps(
     _check_count(grasps, count)
     if not 1 <= views <= len(ORBIT):
         raise ValueError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
-    body = None if mesh is None else _smooth(mesh, edge=0.004)
+    body = None if mesh is None else smooth(mesh, edge=0.004)
     rows = []
     for i in range(min(count, len(grasps))):
         label = f"#{i + 1}  score {grasps.score[i]:.2f}"
-        rows.append((label, _grasp_parts(grasps, i, body), _orbit(grasps.wrist_pose[i])[:views]))
-    _write_sheet(rows, path)
+        sides = orbit(grasps.wrist_pose[i, :3, :3])[:views]
+        rows.append([Cell(label, _grasp_parts(grasps, i, body), sides)])
+    write_sheet(rows, path)
 
 
 def render_hands(
@@ -116,8 +123,8 @@ def render_hands(
     """
     hands = np.asarray(vertices).reshape(-1, *np.shape(vertices)[-2:])
     labels = [*labels, *[""] * (len(hands) - len(labels))]
-    rows = [(t, [_hand_mesh(v, faces)], views) for t, v in zip(labels, hands, strict=True)]
-    _write_sheet(rows, path)
+    rows = [[Cell(t, [_hand_mesh(v, faces)], views)] for t, v in zip(labels, hands, strict=True)]
+    write_sheet(rows, path)
 
 
 def export_glb(
@@ -140,7 +147,7 @@ def export_glb(
         ValueError: if there is no grasp, count is out of range, or path can't be written.
     """
     _check_count(grasps, count)
-    body = None if mesh is None else _smooth(mesh, edge=0.004)
+    body = None if mesh is None else smooth(mesh, edge=0.004)
     shown = min(count, len(grasps))
     hands = grasps.vertices[:shown].reshape(-1, 3)
     width = 1.1 * np.ptp(np.concatenate([hands, grasps.points])[:, 0])
@@ -172,7 +179,7 @@ def show_grasps(grasps: GraspSet, mesh: trimesh.Trimesh | None = None, count: in
     if not _has_display() or not window.create_window("grasp-gen view", 1000, 800):
         raise ValueError("no display to open a window on: --render grasps.png writes a picture")
     window.get_render_option().mesh_shade_option = o3d.visualization.MeshShadeOption.Color
-    body = None if mesh is None else _smooth(mesh, edge=0.004)
+    body = None if mesh is None else smooth(mesh, edge=0.004)
     shown, index = min(count, len(grasps)), 0
 
     def turn_to(step: int, first: bool = False) -> None:
@@ -226,10 +233,14 @@ def _write(path: str | Path, data: bytes) -> None:
 ORBIT = ((0, 15), (90, 15), (180, 15), (30, 75), (-90, 15), (180, -50))
 
 
-def _orbit(wrist_pose: np.ndarray) -> list[View]:
-    """Views around the object, starting where the camera sees the back of the hand."""
+def orbit(axes: np.ndarray) -> list[View]:
+    """Views around the object, starting where the camera sees the back of the hand.
+
+    Args:
+        axes: (3, 3) columns MANO's x, y, z on the hand, see `hand_axes`.
+    """
     # The thumb's side decides when the back of the hand points straight up.
-    back = wrist_pose[:3, 1] + 0.3 * wrist_pose[:3, 2]
+    back = axes[:, 1] + 0.3 * axes[:, 2]
     azimuth, elevation = np.radians(ORBIT).T
     azimuth = azimuth + np.arctan2(back[1], back[0])
     level = np.cos(elevation)
@@ -237,6 +248,36 @@ def _orbit(wrist_pose: np.ndarray) -> list[View]:
         [level * np.cos(azimuth), level * np.sin(azimuth), np.sin(elevation)], axis=1
     )
     return [View(direction, (0, 0, 1)) for direction in directions]
+
+
+def hand_axes(joints: np.ndarray) -> np.ndarray:
+    """What MANO's axes are for posed hands of any origin, told by their joints.
+
+    Args:
+        joints: (B, 21, 3) MANO's 16 joints, then the tips.
+
+    Returns:
+        (B, 3, 3) columns x (away from the fingers), y (out of the back), z (to the thumb's side):
+        a rotation on right hands, mirrored on left ones.
+    """
+    fingers = trimesh.unitize(joints[:, 4] - joints[:, 0])
+    thumbwards = joints[:, 1] - joints[:, 7]
+    thumbwards = thumbwards - (thumbwards * fingers).sum(axis=1, keepdims=True) * fingers
+    thumbwards = trimesh.unitize(thumbwards)
+    back = np.cross(fingers, thumbwards)
+    # The thumb's knuckle lies before the palm, by 20 mm or more in all shipped grasps.
+    before = ((joints[:, 14] - joints[:, 4]) * back).sum(axis=1, keepdims=True)
+    return np.stack([-fingers, np.where(before < 0, back, -back), thumbwards], axis=2)
+
+
+def touching_parts(
+    vertices: np.ndarray, faces: np.ndarray, body: trimesh.Trimesh
+) -> tuple[trimesh.Trimesh, trimesh.Trimesh]:
+    """A hand (V, 3), (F, 3) and an object, coloured where they're near each other."""
+    hand, thing = _hand_mesh(vertices, faces, body.vertices), body.copy()
+    distance, _ = cKDTree(hand.vertices).query(body.vertices, distance_upper_bound=0.010)
+    _paint(thing, _blend(OBJECT, TOUCHED, (0.010 - distance) / 0.008))
+    return hand, thing
 
 
 def _grasp_parts(grasps: GraspSet, index: int, body: trimesh.Trimesh | None) -> list[Part]:
@@ -265,7 +306,7 @@ def _hand_mesh(
         # Touching vertices lie up to half a point spacing from the nearest point.
         pressed = (0.010 - cKDTree(touching).query(hand.vertices)[0]) / 0.008
     _paint(hand, _blend(SKIN, PRESSED, pressed))
-    return _smooth(hand)
+    return smooth(hand)
 
 
 def _blend(start: np.ndarray, end: np.ndarray, amount: np.ndarray) -> np.ndarray:
@@ -277,14 +318,14 @@ def _paint(part: Part, colours: np.ndarray) -> None:
     part.visual.vertex_colors = np.round(255 * colours).astype(np.uint8)
 
 
-def _smooth(mesh: trimesh.Trimesh, edge: float = np.inf) -> trimesh.Trimesh:
+def smooth(mesh: trimesh.Trimesh, edge: float = np.inf) -> trimesh.Trimesh:
     """The mesh with smooth normals except at creases, and no edge longer than `edge` metres."""
-    smooth = trimesh.graph.smooth_shade(mesh, angle=np.radians(45), facet_minarea=50)
+    shaded = trimesh.graph.smooth_shade(mesh, angle=np.radians(45), facet_minarea=50)
     if edge == np.inf:
-        return smooth
+        return shaded
     # Short edges give per-vertex colours their resolution; normals are refined along.
-    rows = np.hstack([smooth.vertices, smooth.vertex_normals])
-    rows, faces = trimesh.remesh.subdivide_to_size(rows, smooth.faces, edge, max_iter=20)
+    rows = np.hstack([shaded.vertices, shaded.vertex_normals])
+    rows, faces = trimesh.remesh.subdivide_to_size(rows, shaded.faces, edge, max_iter=20)
     normals = trimesh.unitize(rows[:, 3:])
     return trimesh.Trimesh(rows[:, :3], faces, vertex_normals=normals, process=False)
 
@@ -325,9 +366,9 @@ class _Scene:
         )
         normals = np.concatenate([m.vertex_normals for m in meshes]).astype(np.float32)
         colours = np.concatenate([m.visual.vertex_colors[:, :3] for m in meshes]) / 255
-        shade = self.open_sky(normals)
+        sky = self.open_sky(normals)
         linear = colours.astype(np.float32) ** 2.2
-        self.attributes = np.concatenate([normals, linear, shade[:, None]], axis=1)
+        self.attributes = np.concatenate([normals, linear, sky[:, None]], axis=1)
 
     def open_sky(self, normals: np.ndarray, directions: int = 48, reach: float = 0.06):
         """Ambient occlusion: cosine-weighted share of (V,) unblocked directions within reach."""
@@ -369,24 +410,20 @@ class _Scene:
         mixed = (1 - u - v) * a + u * b + v * c
 
         image = np.ones((samples * samples, 3), np.float32)
-        image[hit] = _shade(mixed[:, :3] @ camera, mixed[:, 3:6], mixed[:, 6:], directions[hit])
+        image[hit] = shade(mixed[:, :3] @ camera, mixed[:, 3:6], mixed[:, 6:], directions[hit])
         image = image.reshape(size, 2, size, 2, 3).mean((1, 3))
         return np.round(255 * image).astype(np.uint8)
 
     def camera(self, view: View) -> tuple[np.ndarray, np.ndarray]:
         """Rotation (3, 3), columns right, up, towards the viewer, and the eye (3,)."""
-        back = trimesh.unitize(np.asarray(view.direction, float))
-        right = trimesh.unitize(np.cross(view.up, back))
-        camera = np.stack([right, np.cross(back, right), back], axis=1).astype(np.float32)
+        camera = view.camera().astype(np.float32)
         low, high = self.vertices.min(0), self.vertices.max(0)
         # Far enough for a natural perspective.
         eye = (low + high) / 2 + camera[:, 2] * 2.5 * np.linalg.norm(high - low)
         return camera, eye
 
 
-def _shade(
-    normals: np.ndarray, albedo: np.ndarray, sky: np.ndarray, rays: np.ndarray
-) -> np.ndarray:
+def shade(normals: np.ndarray, albedo: np.ndarray, sky: np.ndarray, rays: np.ndarray) -> np.ndarray:
     """Key, fill and sky light with a soft highlight; all in the camera frame, sRGB out."""
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-6)
     facing = -(normals * rays).sum(1, keepdims=True)
@@ -402,24 +439,42 @@ def _shade(
     return (albedo * light * rim + gloss).clip(0, 1) ** (1 / 2.2)
 
 
-def _write_sheet(
-    rows: Sequence[tuple[str, Sequence[Part], Sequence[View]]], path: str | Path
-) -> None:
-    """Tiles row by row, each row's label above it, as PNG."""
+class Cell(NamedTuple):
+    """Part of a row of a sheet: one scene from some sides, a label above."""
+
+    label: str
+    parts: Sequence[Part]
+    views: Sequence[View]
+
+
+def write_sheet(rows: Sequence[Sequence[Cell]], path: str | Path, tile: int = TILE) -> None:
+    """Rows of cells as PNG.
+
+    Args:
+        rows: cells from left to right.
+        path: PNG file to write.
+        tile: width and height of a picture in pixels.
+
+    Raises:
+        ValueError: if path can't be written.
+    """
     import io
 
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=15)
-    height, columns = CAPTION + TILE, max(len(views) for _, _, views in rows)
-    sheet = Image.new("RGB", (columns * TILE, len(rows) * height), "white")
+    height, columns = CAPTION + tile, max(sum(len(cell.views) for cell in row) for row in rows)
+    sheet = Image.new("RGB", (columns * tile, len(rows) * height), "white")
     pen = ImageDraw.Draw(sheet)
-    for i, (label, parts, views) in enumerate(rows):
-        scene = _Scene(parts)
-        for j, view in enumerate(views):
-            tile = Image.fromarray(scene.picture(TILE, view))
-            sheet.paste(tile, (j * TILE, i * height + CAPTION))
-        pen.text((10, i * height + 5), label, fill=(70, 74, 82), font=font)
+    for i, row in enumerate(rows):
+        column = 0
+        for cell in row:
+            pen.text((column * tile + 10, i * height + 5), cell.label, (70, 74, 82), font=font)
+            scene = _Scene(cell.parts)
+            for view in cell.views:
+                picture = Image.fromarray(scene.picture(tile, view))
+                sheet.paste(picture, (column * tile, i * height + CAPTION))
+                column += 1
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     _write(path, buffer.getvalue())

@@ -14,11 +14,16 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.render import (
     CAPTION,
     TILE,
+    Cell,
     View,
     export_glb,
+    hand_axes,
     render_grasps,
     render_hands,
     render_scene,
+    smooth,
+    touching_parts,
+    write_sheet,
 )
 from grasp_gen_core.types import GraspSet
 
@@ -213,3 +218,50 @@ def test_needs_no_display_and_no_gl(tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.npy"], env=env, check=True)
     here = render_scene([trimesh.creation.box((1, 1, 1))], 64)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), here)
+
+
+def test_hand_axes_are_the_wrists(grasps):
+    """MANO's axes turned with the hand; a left hand's are the mirrored right one's."""
+    turn = trimesh.transformations.random_rotation_matrix(np.array([0.1, 0.5, 0.9]))[:3, :3]
+    joints = grasps.joints @ turn.T
+    axes = hand_axes(joints)
+    np.testing.assert_allclose(axes @ axes.swapaxes(1, 2), np.tile(np.eye(3), (2, 1, 1)), atol=1e-6)
+    # The knuckles lie some degrees off the axes of MANO's rest pose.
+    assert (np.einsum("bij,ij->bj", axes, turn) > 0.97).all()
+    flip = np.array([1, -1, 1])
+    np.testing.assert_allclose(hand_axes(joints * flip), axes * flip[:, None], atol=1e-6)
+
+
+def test_parts_are_coloured_where_they_touch(grasps, plate):
+    body = smooth(plate, edge=0.004)
+    for near in (0, 1):
+        hand, thing = touching_parts(grasps.vertices[near], grasps.faces, body)
+        np.testing.assert_array_equal(thing.vertices, body.vertices)
+        red = hand.visual.vertex_colors[:, 1] < 60
+        yellow = thing.visual.vertex_colors[:, 0] > 200
+        if near:
+            assert not red.any() and not yellow.any()
+        else:
+            to_plate = trimesh.proximity.closest_point(plate, hand.vertices)[1]
+            to_hand = trimesh.proximity.closest_point(hand, thing.vertices)[1]
+            assert red.any() and to_plate[red].max() < 0.006
+            assert yellow.any() and to_hand[yellow].max() < 0.006
+            assert to_hand[~yellow].min() > 0.001
+
+
+def test_cells_stand_side_by_side(tmp_path):
+    top = View((0, 0, 1), (0, 1, 0))
+    rows = [
+        [Cell("two", [ball(RED)], [FRONT, top]), Cell("one", [ball(BLUE)], [FRONT])],
+        [Cell("", [ball(BLUE)], [FRONT])],
+    ]
+    write_sheet(rows, tmp_path / "sheet.png", tile=50)
+    image = np.array(Image.open(tmp_path / "sheet.png"))
+    assert image.shape == (2 * (50 + CAPTION), 150, 3)
+    first, second = np.split(image, 2)
+    tiles = np.split(first[CAPTION:], 3, axis=1)
+    assert [reddish(t).sum() > 1000 for t in tiles] == [True, True, False]
+    assert bluish(tiles[2]).sum() > 1000 and bluish(second[CAPTION:, :50]).sum() > 1000
+    assert not inked(second[:, 50:]).any() and not inked(second[:CAPTION]).any()
+    captions = [inked(c).any() for c in np.split(first[:CAPTION], 3, axis=1)]
+    assert captions == [True, False, True]

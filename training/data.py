@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import lightning
 import numpy as np
 import torch
+import trimesh
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.objects.camera import DepthCamera, random_view
+from grasp_gen_core.objects.meshes import solid
 from grasp_gen_core.objects.sampling import sample_surface
+from grasp_gen_core.objects.views import one_side, view_object
 from grasp_gen_core.types import GLOBAL_ORIENT
 
 POOL = 4096  # surface points kept for each object
+MEASURED = 8  # held-out objects on which grasps are measured
 
 
 @dataclass
@@ -31,6 +36,13 @@ class Views:
     surface: np.ndarray
     seen: list[np.ndarray]
     toward: np.ndarray
+
+
+class HeldOut(NamedTuple):
+    """An object on which validation measures grasps: its solid and (N, 3) points, metres."""
+
+    mesh: trimesh.Trimesh
+    points: np.ndarray
 
 
 def make_views(mesh, cameras: int, seed: int) -> Views:
@@ -112,8 +124,7 @@ def mask(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     keep = max(64, int(len(points) * rng.uniform(0.1, 1.0)))
     if rng.random() < 0.3:
         return points[rng.choice(len(points), keep, replace=False)]
-    direction = rng.normal(size=3)
-    return points[np.argsort(points @ direction)[:keep]]
+    return one_side(points, keep, rng)
 
 
 class GraspData(lightning.LightningDataModule):
@@ -138,6 +149,10 @@ class GraspData(lightning.LightningDataModule):
         shared = (views, points, cameras, palm_axis)
         self.validation = GraspSamples(data, order[:split], *shared)
         self.training = GraspSamples(data, order[split:], *shared)
+        self.measured = []
+        for number in order[: min(split, MEASURED)]:
+            mesh, _ = solid(data.mesh(number), data.objects[number])
+            self.measured.append(HeldOut(mesh, view_object(mesh, "full", points).points))
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(self.training, self.batch, shuffle=True, drop_last=True)

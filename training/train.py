@@ -84,7 +84,8 @@ def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespa
         enable_progress_bar=not arguments.quiet,
         enable_model_summary=False,
     )
-    module = GeneratorTraining(generator, hand, config["optimiser"]["lr"], steps)
+    lr = config["optimiser"]["lr"]
+    module = GeneratorTraining(generator, hand, lr, steps, samples.measured)
     # Checkpoints are read as tensors alone: no pickle is executed.
     trainer.fit(module, samples, ckpt_path=last if arguments.resume else None, weights_only=True)
     save_generator(generator, out)

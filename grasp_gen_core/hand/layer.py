@@ -160,9 +160,8 @@ def close_wrist(faces: np.ndarray) -> np.ndarray:
     following = {b: a for a, b in present if (b, a) not in present}
     if not following:
         return faces
-    start = vertex = next(iter(following))
-    loop = [start]
-    while (vertex := following[vertex]) != start:
+    loop = [next(iter(following))]
+    while len(loop) <= len(following) and (vertex := following.get(loop[-1])) != loop[0]:
         loop.append(vertex)
     if len(loop) != len(following):
         raise ValueError("hand faces: open edges form several loops, accepted is the wrist alone")

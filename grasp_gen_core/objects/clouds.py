@@ -42,8 +42,13 @@ def load_object(
     if path.suffix.lower() not in MESH_FORMATS or _is_ply_cloud(path):
         return thin(load_cloud(path), num_points, seed), None
     mesh = load_mesh(path)
-    points, _ = sample_surface(mesh, OVERSAMPLING * num_points, seed)
-    return thin(points, num_points, seed), mesh
+    return even_surface(mesh, num_points, seed), mesh
+
+
+def even_surface(mesh: trimesh.Trimesh, n: int, seed: int = 0) -> np.ndarray:
+    """(n, 3) float32 points spread evenly over a mesh; same seed, same points."""
+    points, _ = sample_surface(mesh, OVERSAMPLING * n, seed)
+    return thin(points, n, seed)
 
 
 def load_cloud(path: str | Path) -> np.ndarray:

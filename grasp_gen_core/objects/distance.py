@@ -24,10 +24,15 @@ def raycasting_scene(mesh: trimesh.Trimesh):
 
     A trimesh hashes by its content, so a mesh changed in place gets a scene of its own.
     """
+    return build_scene(mesh.vertices, mesh.faces)
+
+
+def build_scene(vertices: np.ndarray, faces: np.ndarray):
+    """An open3d RaycastingScene of one surface."""
     import open3d as o3d
 
     scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    scene.add_triangles(vertices.astype(np.float32), faces.astype(np.uint32))
     return scene
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +39,8 @@ def synthesize(
 ) -> pd.DataFrame:
     """Make about `count` filtered grasps and write them as a dataset.
 
-    Objects are taken in turn until there are enough grasps. What an interrupted run of the same
-    seed and count has done in `out` is not done again.
+    Procedural objects are taken in turn until there are enough grasps; of a folder's each gives its
+    share. What an interrupted run of the same seed and count has done in `out` is not done again.
 
     Args:
         objects: "procedural" or a folder of mesh files, metres.
@@ -62,6 +60,7 @@ def synthesize(
     from tqdm import tqdm
 
     from grasp_gen_core.data.dataset import MESHES, write_table
+    from grasp_gen_core.parallel import run_in_order
     from grasp_gen_core.runtime import select_device
 
     if count < 1:
@@ -72,24 +71,29 @@ def synthesize(
     parts = out / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     workers = 1 if device != "cpu" else os.cpu_count() or 1
-    rounds = -(-2 * count // (len(names) * PER_OBJECT))  # half of the hands are expected to pass
+    share = -(-count // len(names))
+    rounds = -(-2 * share // PER_OBJECT)  # half of the hands are expected to pass
+    task = partial(
+        _one_object,
+        folder=folder,
+        parts=parts,
+        seed=seed,
+        rounds=rounds,
+        most=None if objects == "procedural" else share,
+        device=device,
+        hand=hand,
+    )
     reports: list[Report] = []
     with (
-        ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool,
+        closing(run_in_order(task, enumerate(names), workers)) as results,
         tqdm(total=count, unit="grasp", disable=quiet) as bar,
     ):
-        queue, waiting = iter(enumerate(names)), deque()
         # Taken in order of submission: the same seed keeps the same objects.
-        while sum(report.kept for report in reports) < count:
-            for number, name in islice(queue, workers + 1 - len(waiting)):
-                part = parts / f"{name.replace(':', '_')}_{seed}_{rounds}.parquet"
-                task = (name, folder, part, seed * 1_000_003 + number, rounds, device, hand)
-                waiting.append(pool.submit(_one_object, *task))
-            if not waiting:
+        for report in results:
+            reports.append(report)
+            bar.update(report.kept)
+            if sum(report.kept for report in reports) >= count:
                 break
-            reports.append(waiting.popleft().result())
-            bar.update(reports[-1].kept)
-        pool.shutdown(cancel_futures=True)
 
     kept = [report for report in reports if report.kept]
     if not kept:
@@ -110,7 +114,7 @@ def synthesize(
 
 def list_objects(objects: str, count: int, seed: int) -> tuple[list[str], Path]:
     """Names of the objects in the order they are tried, and the folder of mesh files."""
-    from grasp_gen_core.objects.meshes import MESH_FORMATS
+    from grasp_gen_core.objects.meshes import mesh_files
     from grasp_gen_core.objects.procedural import FAMILIES
 
     if objects == "procedural":
@@ -118,46 +122,40 @@ def list_objects(objects: str, count: int, seed: int) -> tuple[list[str], Path]:
         rounds = max(1, count // (20 * len(FAMILIES)) + 1)
         names = [f"{f}:{rng.integers(1 << 31)}" for _ in range(rounds) for f in FAMILIES]
         return names, Path()
-    folder = Path(objects)
-    names = sorted(p.name for p in folder.glob("*") if p.suffix.lower() in MESH_FORMATS)
-    if not names:
-        accepted = " ".join(sorted(MESH_FORMATS))
-        raise ValueError(f"{objects}: no mesh files there; accepted are {accepted}, or procedural")
-    return names, folder.resolve()
-
-
-def _start_worker() -> None:
-    import torch
-
-    from grasp_gen_core.runtime import tune_allocator
-
-    tune_allocator()
-    torch.set_num_threads(1)  # one process a core
+    return [path.name for path in mesh_files(objects)], Path(objects).resolve()
 
 
 def _one_object(
-    name: str, folder: Path, part: Path, seed: int, rounds: int, device: str, hand: str | None
+    item: tuple[int, str],
+    folder: Path,
+    parts: Path,
+    seed: int,
+    rounds: int,
+    most: int | None,
+    device: str,
+    hand: str | None,
 ) -> Report:
-    """Grasps of one object, written as one part file."""
+    """Grasps of one object, given by number and name, `most` at most, written as one part file."""
     import torch
 
     from grasp_gen_core.data.dataset import object_mesh
     from grasp_gen_core.hand import ManoHand
+    from grasp_gen_core.objects.meshes import solid
 
+    number, name = item
+    part = parts / f"{name.replace(':', '_')}_{seed}_{rounds}_{most or 'all'}.parquet"
+    seed = seed * 1_000_003 + number
     if part.exists():
         return Report(name, part, len(pd.read_parquet(part)))
     report = Report(name, part)
     try:
-        mesh = object_mesh(name, folder)
-        if not mesh.is_volume:
-            report.failed = "not watertight: the inside can't be told from the outside"
-            return report
+        mesh, _ = solid(object_mesh(name, folder), "mesh")
         model = ManoHand(hand).to(torch.device(device))
         table = [make_grasps(mesh, model, PER_OBJECT, seed + i * 7919) for i in range(rounds)]
     except ValueError as error:
         report.failed = str(error)
         return report
-    kept = pd.concat(table, ignore_index=True)
+    kept = pd.concat(table, ignore_index=True)[:most]
     report.kept = len(kept)
     if report.kept:
         kept.insert(0, "object", name)
@@ -185,7 +183,7 @@ def make_grasps(mesh, hand, count: int, seed: int) -> pd.DataFrame:
     import torch
 
     from grasp_gen_core.metrics.contact_fingers import finger_touches
-    from grasp_gen_core.metrics.hold_worst_axis import HoldTest
+    from grasp_gen_core.metrics.hold_worst_axis import HoldTest, hand_cells
     from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
     from grasp_gen_core.objects.distance import signed_distance
     from grasp_gen_core.synthesis.optimise import optimise_grasps
@@ -201,7 +199,8 @@ def make_grasps(mesh, hand, count: int, seed: int) -> pd.DataFrame:
     enough = touches.sum(dim=1) >= (wanted[found.kind.cpu()] - 1).clamp(min=2)
     good = (depth <= MAX_DEPTH_CM) & touches[:, 0] & enough
     good = good.nonzero()[:, 0]
-    hold = HoldTest(mesh, hand, duration=HOLD_SECONDS)(vertices[good].numpy())
+    test = HoldTest(mesh, hand_cells(hand), duration=HOLD_SECONDS)
+    hold = test(vertices[good].numpy()).displacement_cm
     good, hold = good[hold <= MAX_HOLD_CM], hold[hold <= MAX_HOLD_CM]
     return pd.DataFrame(
         {

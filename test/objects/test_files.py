@@ -158,6 +158,24 @@ def test_a_mesh_in_millimetres_is_refused(tmp_path):
         load_mesh(tmp_path / "mug.stl")
 
 
+@pytest.mark.parametrize("suffix", ["ply", "obj", "stl", "glb", "off"])
+def test_a_mesh_with_nan_is_refused(suffix, tmp_path):
+    """Not mended by leaving out the faces: that would open a hole without a word."""
+    mesh = make_object("box", 0)
+    corners = mesh.vertices.copy()
+    corners[3, 1] = np.nan
+    path = tmp_path / f"nan.{suffix}"
+    trimesh.Trimesh(corners, mesh.faces, process=False).export(path)
+    with pytest.raises(ValueError, match=rf"nan\.{suffix}: "):
+        load_mesh(path)
+
+
+def test_a_mesh_without_faces_is_refused(tmp_path):
+    save_mesh(trimesh.Trimesh(np.eye(3), np.zeros((0, 3), int)), tmp_path / "empty.off")
+    with pytest.raises(ValueError, match="empty.off: empty or damaged, accepted are meshes with"):
+        load_mesh(tmp_path / "empty.off")
+
+
 def test_an_inside_out_mesh_is_turned(tmp_path):
     mesh = make_object("can", 0)
     mesh.invert()

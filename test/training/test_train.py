@@ -4,13 +4,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lightning
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+import trimesh
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
+from training.data import GraspData
+from training.module import HANDS, GeneratorTraining
 
+MEASURED = [
+    "penetration_depth_cm",
+    "penetration_volume_cm3",
+    "contact_ratio_pct",
+    "contact_fingers",
+]
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 generator: grasp_cvae
@@ -43,7 +56,8 @@ def test_train_resume_and_sample(folder):
     data = ["--data", str(folder / "data")]
     first = train(folder, *data)
     assert first.returncode == 0, first.stderr
-    assert list((folder / "run" / "logs").glob("events.*"))  # TensorBoard
+    events = EventAccumulator(str(folder / "run" / "logs")).Reload()  # TensorBoard's
+    assert {f"validation/{name}" for name in ["loss", *MEASURED]} <= set(events.Tags()["scalars"])
     resumed = train(folder, *data, "--resume", "--steps", "10")
     assert resumed.returncode == 0, resumed.stderr
     checkpoint = torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -51,6 +65,35 @@ def test_train_resume_and_sample(folder):
     generator = load_generator("grasp_cvae", ManoHand(), folder / "run")
     mano = generator.sample(torch.rand(80, 3), 3, torch.Generator().manual_seed(0))
     assert mano.shape == (3, 61) and torch.isfinite(mano).all()
+
+
+def test_validation_measures_grasps_on_held_out_meshes(folder):
+    """What is logged is what trimesh, and the metric at its full resolution, say of the hands."""
+    hand = ManoHand()
+    views = {"full": 1.0}
+    data = GraspData(folder / "data", 8, views, hand.regions.palm_axis.numpy(), 64, 1, 0.5)
+    generator = load_generator("grasp_cvae", hand)
+    module = GeneratorTraining(generator, hand, 1e-3, 10, data.measured)
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.validate(module, data, verbose=False)
+    logged = {name: float(trainer.callback_metrics[f"validation/{name}"]) for name in MEASURED}
+    assert {"validation/loss"} <= set(trainer.callback_metrics)
+
+    ((mesh, points),) = data.measured
+    assert mesh.is_volume and data.validation.views.keys().isdisjoint(data.training.views)
+    with torch.no_grad():
+        mano = generator.sample(torch.from_numpy(points), HANDS, torch.Generator().manual_seed(0))
+        vertices = hand(mano)[0].numpy()
+    distance = trimesh.proximity.signed_distance(mesh, vertices.reshape(-1, 3)) * -1
+    distance = distance.reshape(HANDS, -1)
+    fingers = [(distance[:, hand.parts == f] <= 0.005).any(axis=1) for f in range(5)]
+    volume = penetration_volume_cm3(vertices, hand.closed_faces.numpy(), mesh).mean()
+    assert logged["penetration_depth_cm"] == pytest.approx(
+        -100 * distance.min(axis=1).clip(max=0).mean(), abs=0.001
+    )
+    assert logged["penetration_volume_cm3"] == pytest.approx(volume, rel=0.005)
+    assert logged["contact_ratio_pct"] == 100 * (distance <= 0.005).any(axis=1).mean()
+    assert logged["contact_fingers"] == pytest.approx(np.sum(fingers, axis=0).mean())
 
 
 def test_nothing_to_resume_and_no_data_are_one_line(folder):

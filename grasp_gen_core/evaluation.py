@@ -1,0 +1,307 @@
+"""Evaluation: all metrics of grasps made for every object of a folder, or of a file's grasps."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from tqdm import tqdm
+
+from grasp_gen_core.data.dataset import GraspDataset
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.metrics.contact_accuracy import (
+    contact_f1_pct,
+    contact_maps,
+    contact_precision_pct,
+    contact_recall_pct,
+)
+from grasp_gen_core.metrics.fid import fid, get_extractor, grasp_views
+from grasp_gen_core.metrics.hands import HandMeshes
+from grasp_gen_core.metrics.joint_error import mpjpe_mm, r_mpjpe_mm
+from grasp_gen_core.metrics.protocols import Numbers, get_protocol, summarise
+from grasp_gen_core.metrics.time_s import time_s
+from grasp_gen_core.objects.convex import convex_parts
+from grasp_gen_core.objects.meshes import load_mesh, mesh_files, solid
+from grasp_gen_core.objects.views import VIEWS, view_object
+from grasp_gen_core.parallel import run_in_order
+from grasp_gen_core.pipeline import GraspPipeline
+from grasp_gen_core.runtime import select_device
+
+POINTS = 4096  # of an object's view; the pipeline thins them evenly
+FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
+PARTS_TOLERANCE = 0.05  # share by which the physics engines' convex parts may differ in volume
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is evaluated, and how.
+
+    Args:
+        generator, refiner, device, hand, side: see GraspPipeline.
+        num: grasps for each object.
+        view: one of `objects.views.VIEWS`.
+        seed: same seed, same numbers.
+        protocol: one of `metrics.protocols.PROTOCOLS`.
+        reference: dataset folder whose grasps' pictures `fid` compares with, None for no `fid`.
+        inception: file of Inception weights for `fid`, None for the built-in extractor.
+    """
+
+    generator: str = "grasp_cvae"
+    refiner: str = "quick"
+    device: str = "auto"
+    hand: str | None = None
+    side: str = "right"
+    num: int = 20
+    view: str = "full"
+    seed: int = 0
+    protocol: str = "exact"
+    reference: str | None = None
+    inception: str | None = None
+
+
+@dataclass
+class Measured:
+    """One object's grasps and their numbers.
+
+    Args:
+        name: of the object.
+        mesh: the object, metres.
+        hands: the grasps, in the mesh's frame.
+        numbers: per-grasp numbers, each (B,).
+        notes: what the reader of the numbers must know of the object.
+        seconds: of the generating call, or None.
+        features: (3B, D) of the grasps' pictures, or None.
+    """
+
+    name: str
+    mesh: trimesh.Trimesh
+    hands: HandMeshes
+    numbers: Numbers
+    notes: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    features: np.ndarray | None = None
+
+
+@dataclass
+class Evaluation:
+    """All objects' grasps, and the results as `results.json` holds them."""
+
+    objects: list[Measured]
+    results: dict
+    seconds: float | None = None  # median of the generating calls; no part of the results, which
+    # are the same for the same seed
+
+
+def evaluate(
+    folder: str | Path, settings: Settings, ray_address: str | None = None, quiet: bool = False
+) -> Evaluation:
+    """Generate grasps for every mesh of a folder, and measure them.
+
+    Objects are spread over processes of one torch thread each; how many makes no difference.
+
+    Args:
+        folder: mesh files, metres; all of them solids, or repairable.
+        settings: what to evaluate.
+        ray_address: of a Ray cluster to spread over instead; the package must be installed there.
+        quiet: no progress bar.
+
+    Raises:
+        ValueError: if a name isn't known, or a file isn't accepted.
+    """
+    get_protocol(settings.protocol)
+    if settings.view not in VIEWS:
+        raise ValueError(f"view: {settings.view!r}, accepted are {', '.join(VIEWS)}")
+    device = select_device(settings.device)
+    _pipeline(settings)  # names and files that aren't accepted are refused before the work
+    meshes = []
+    for path in mesh_files(folder):
+        mesh, repairs = solid(load_mesh(path), str(path))
+        meshes.append((path.stem, mesh, repairs))
+    references = _reference_grasps(settings.reference, settings.seed) if settings.reference else []
+    extractor = get_extractor(settings.inception).name if references else None
+    workers = 1 if device.type == "cuda" else os.cpu_count() or 1
+
+    def spread(task: Callable, items: list, words: str) -> list:
+        """The results of all items, a bar meanwhile."""
+        with closing(run_in_order(task, items, workers, ray_address=ray_address)) as results:
+            return list(tqdm(results, words, len(items), unit="object", disable=quiet))
+
+    measured = spread(partial(_evaluate_object, settings), meshes, "evaluate")
+    result = assemble(measured, settings.protocol, settings.seed)
+    result.seconds = float(np.median([one.seconds for one in measured]))
+    if references:
+        looks = spread(partial(_look, settings), references, "reference")
+        shown = np.concatenate([one.features for one in measured])
+        result.results["summary"]["fid"] = fid(shown, np.concatenate(looks))
+    result.results["config"] = {
+        **asdict(settings),
+        "device": device.type,
+        "fid_extractor": extractor,
+        **result.results["config"],
+    }
+    return result
+
+
+def score(
+    grasps: str | Path,
+    mesh: str | Path,
+    protocol: str = "exact",
+    reference: str | Path | None = None,
+    hand: str | Path | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure the grasps of a file, whoever made them.
+
+    Args:
+        grasps: .npz with `vertices`, `faces` and `joints`; a hand of any topology.
+        mesh: file of their object, metres, in the same frame.
+        protocol: one of `metrics.protocols.PROTOCOLS`.
+        reference: .npz of as many hands they should equal, for joint errors and contact accuracy.
+        hand: MANO file that tells the fingers of hands of its topology.
+        seed: of the clustering.
+
+    Raises:
+        ValueError: if a file isn't accepted.
+    """
+    model = ManoHand(hand)
+    hands = HandMeshes.load(grasps, model)
+    body, repairs = solid(load_mesh(mesh), str(mesh))
+    numbers = get_protocol(protocol).measure(hands, body)
+    if reference is not None:
+        numbers |= _against(hands, HandMeshes.load(reference, model), body, str(reference))
+    one = Measured(Path(mesh).stem, body, hands, numbers, repairs + parts_notes(body))
+    result = assemble([one], protocol, seed)
+    files = {"grasps": str(grasps), "mesh": str(mesh)}
+    files["reference"] = None if reference is None else str(reference)
+    result.results["config"] = {
+        **files,
+        "protocol": protocol,
+        "seed": seed,
+        **result.results["config"],
+    }
+    return result
+
+
+def _against(
+    hands: HandMeshes, reference: HandMeshes, mesh: trimesh.Trimesh, source: str
+) -> Numbers:
+    """Per-grasp numbers against reference hands."""
+    if reference.vertices.shape != hands.vertices.shape:
+        raise ValueError(
+            f"{source}: vertices of shape {reference.vertices.shape}, accepted is that of the "
+            f"grasps, {hands.vertices.shape}"
+        )
+    maps = contact_maps(hands.vertices, reference.vertices, hands.faces, mesh)
+    return {
+        "mpjpe_mm": mpjpe_mm(hands.joints, reference.joints),
+        "r_mpjpe_mm": r_mpjpe_mm(hands.joints, reference.joints),
+        "contact_f1_pct": contact_f1_pct(*maps),
+        "contact_precision_pct": contact_precision_pct(*maps),
+        "contact_recall_pct": contact_recall_pct(*maps),
+    }
+
+
+def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
+    """`results.json` of measured objects: per grasp, per object, over all, and the config."""
+    names = list(measured[0].numbers)
+    numbers = {n: np.concatenate([one.numbers[n] for one in measured]) for n in names}
+    joints = np.concatenate([one.hands.joints for one in measured])
+    with_mano = all(one.hands.mano is not None for one in measured)
+    mano = np.concatenate([one.hands.mano for one in measured]) if with_mano else None
+    results = {
+        "per_grasp": [
+            {"object": one.name, "index": i, **{n: _number(v[i]) for n, v in one.numbers.items()}}
+            for one in measured
+            for i in range(len(one.hands))
+        ],
+        "per_object": {
+            one.name: {n: _number(np.nanmean(v)) for n, v in one.numbers.items()}
+            for one in measured
+        },
+        "summary": summarise(numbers, joints, mano, get_protocol(protocol), seed),
+        "config": {
+            "notes": {one.name: one.notes for one in measured if one.notes},
+            "versions": {name: version(name) for name in ("grasp-gen", "mujoco", "torch")},
+        },
+    }
+    return Evaluation(measured, results)
+
+
+def _number(value) -> float | bool | None:
+    """As JSON has it: what couldn't be measured is null."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    return float(value) if math.isfinite(value) else None
+
+
+def parts_notes(mesh: trimesh.Trimesh) -> list[str]:
+    """What to know of the convex parts that the physics engines get of an object."""
+    ratio = convex_parts(mesh).volume_ratio
+    if abs(ratio - 1) <= PARTS_TOLERANCE:
+        return []
+    return [f"convex parts hold {100 * ratio:.0f} % of the mesh's volume"]
+
+
+@lru_cache(maxsize=2)
+def _pipeline(settings: Settings) -> tuple[GraspPipeline, ManoHand]:
+    """The pipeline, and the hand of its side."""
+    names = ("generator", "refiner", "device", "hand", "side")
+    pipeline = GraspPipeline(**{name: getattr(settings, name) for name in names})
+    return pipeline, ManoHand(settings.hand, settings.side)
+
+
+def _evaluate_object(settings: Settings, task: tuple[str, trimesh.Trimesh, list[str]]) -> Measured:
+    """Generate and measure one object's grasps; runs in a process of its own."""
+    name, mesh, repairs = task
+    pipeline, hand = _pipeline(settings)
+    view = view_object(mesh, settings.view, POINTS, settings.seed)
+    grasps, seconds = time_s(
+        lambda: pipeline(view.points, settings.num, settings.seed), pipeline.device
+    )
+    turn, shift = view.pose[:3, :3], view.pose[:3, 3]
+    mano = hand.move(
+        torch.from_numpy(grasps.mano),
+        torch.from_numpy(turn).float(),
+        torch.from_numpy(shift).float(),
+    )
+    arrays = {
+        "vertices": grasps.vertices @ turn.T + shift,
+        "joints": grasps.joints @ turn.T + shift,
+        "faces": grasps.faces,
+        "mano": mano.numpy(),
+    }
+    hands = HandMeshes.from_arrays(arrays, hand, name)
+    numbers = get_protocol(settings.protocol).measure(hands, mesh)
+    features = _look(settings, (mesh, hands)) if settings.reference else None
+    notes = repairs + parts_notes(mesh)
+    return Measured(name, mesh, hands, numbers, notes, seconds, features)
+
+
+def _look(settings: Settings, task: tuple[trimesh.Trimesh, HandMeshes]) -> np.ndarray:
+    """(3B, D) features of pictures of the grasps."""
+    mesh, hands = task
+    pictures = grasp_views(hands.vertices, hands.faces, hands.joints, mesh)
+    return get_extractor(settings.inception)(pictures)
+
+
+def _reference_grasps(folder: str, seed: int) -> list[tuple[trimesh.Trimesh, HandMeshes]]:
+    """Some grasps of a dataset, drawn evenly, by object."""
+    data = GraspDataset.load(folder)
+    count = min(FID_REFERENCE, len(data))
+    drawn = np.random.default_rng(seed).choice(len(data), count, replace=False)
+    hand, tasks = ManoHand(), []
+    for index in np.unique(data.object_index[drawn]):
+        mano = data.mano[drawn[data.object_index[drawn] == index]]
+        vertices, joints = (x.numpy() for x in hand(torch.from_numpy(mano)))
+        arrays = {"vertices": vertices, "joints": joints, "faces": hand.faces.numpy()}
+        tasks.append((data.mesh(int(index)), HandMeshes.from_arrays(arrays, hand, folder)))
+    return tasks

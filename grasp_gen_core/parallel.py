@@ -1,0 +1,145 @@
+"""The same task on many items: on the cores of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+REACH_SECONDS = 5  # for a Ray cluster to answer
+
+
+def run_in_order(
+    task: Callable[[Any], Any],
+    items: Iterable,
+    workers: int,
+    start: Callable[[], None] | None = None,
+    ray_address: str | None = None,
+) -> Iterator:
+    """Results of task(item) in the order of the items, computed several at a time.
+
+    Each process has one thread, one worker too is a process of its own, and results come in order:
+    what comes out doesn't depend on how many workers there are. An iterator that is not exhausted
+    must be closed (`contextlib.closing`): what waits is then cancelled, and what runs is ended.
+
+    Args:
+        task: a function of a module, or a `functools.partial` of one.
+        items: as many as there are; one more than the workers is taken ahead of the results.
+        workers: processes; with Ray it is the CPUs of the cluster that count.
+        start: called once in each process before its first task.
+        ray_address: host:port, ray://host:port or "auto", a running Ray cluster on which this
+            package is installed; each task takes one CPU there.
+
+    Raises:
+        ValueError: if there are no workers, Ray isn't installed or can't be reached. What a task
+            raises comes out as it is, in its turn.
+    """
+    if workers < 1:
+        raise ValueError(f"workers: {workers}, accepted are positive numbers")
+    pool = _processes(workers, start) if ray_address is None else _ray(ray_address, start)
+    return _in_order(pool, task, items)
+
+
+def _in_order(pool, task: Callable, items: Iterable) -> Iterator:
+    with pool as (submit, ahead):
+        waiting: deque[Callable[[], Any]] = deque()
+        for item in items:
+            waiting.append(submit(task, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+
+@contextmanager
+def _processes(workers: int, start: Callable[[], None] | None):
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (start, True))
+    try:
+        yield lambda task, item: pool.submit(task, item).result, workers
+    except BaseException:
+        for process in list(
+            (pool._processes or {}).values()
+        ):  # Python 3.14 has terminate_workers()
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ray(address: str, start: Callable[[], None] | None):
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("ray: not installed, `pip install ray` adds it") from error
+    _reach(address)
+    try:
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"ray: no cluster at {address}: {error}") from error
+
+    remote = ray.remote(num_cpus=1)(_on_ray)
+
+    def submit(task: Callable, item: Any) -> Callable[[], Any]:
+        return partial(_result, remote.remote(start, task, item))
+
+    try:
+        yield submit, int(ray.cluster_resources().get("CPU", 1))
+    finally:
+        ray.shutdown()  # ends this program's tasks, not the cluster
+
+
+def _reach(address: str) -> None:
+    """ValueError unless something listens there: Ray itself would try for a minute."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        raise ValueError(f"ray: address {address!r}, accepted are host:port, ray://host:port, auto")
+    try:
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()
+    except OSError as error:
+        raise ValueError(f"ray: no cluster at {address}: {error}") from error
+
+
+def _result(reference) -> Any:
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+
+
+_begun = False
+
+
+def _on_ray(start: Callable[[], None] | None, task: Callable, item: Any) -> Any:
+    global _begun
+    if not _begun:
+        _begin(start)
+        _begun = True
+    return task(item)
+
+
+def _begin(start: Callable[[], None] | None, owned: bool = False) -> None:
+    """Make a fresh process one of many: a thread each, an interrupt left to the parent."""
+    if owned:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a library is loaded
+    import torch
+
+    from grasp_gen_core.runtime import tune_allocator
+
+    tune_allocator()
+    torch.set_num_threads(1)
+    if start:
+        start()

@@ -1,0 +1,82 @@
+"""Hands of any origin: what is accepted, what is refused, and which vertices are which finger's."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.metrics.hands import HandMeshes
+
+
+@pytest.fixture(scope="module")
+def hand() -> ManoHand:
+    return ManoHand()
+
+
+@pytest.fixture
+def arrays(hand) -> dict[str, np.ndarray]:
+    mano = torch.zeros(3, 61)
+    mano[:, 13:58] = 0.2 * torch.rand(3, 45, generator=torch.Generator().manual_seed(0))
+    vertices, joints = (x.numpy() for x in hand(mano))
+    faces = hand.faces.numpy()
+    return {"vertices": vertices, "joints": joints, "faces": faces, "mano": mano.numpy()}
+
+
+def test_a_hand_of_our_topology_is_closed_and_has_its_parts(hand, arrays):
+    hands = HandMeshes.from_arrays(arrays, hand)
+    assert len(hands) == 3 and hands.mano is not None
+    assert np.array_equal(hands.parts, hand.parts.numpy())
+    assert trimesh.Trimesh(hands.vertices[0], hands.faces, process=False).is_volume
+
+
+def test_an_inverted_hand_is_turned_outward(hand, arrays):
+    turned = HandMeshes.from_arrays(arrays | {"faces": arrays["faces"][:, ::-1]}, hand)
+    assert trimesh.Trimesh(turned.vertices[0], turned.faces, process=False).volume > 0
+    assert np.array_equal(turned.parts, hand.parts.numpy())
+
+
+def test_a_hand_of_another_topology_gets_its_parts_from_the_joints(hand, arrays):
+    vertices, faces = zip(
+        *(trimesh.remesh.subdivide(v, hand.closed_faces.numpy()) for v in arrays["vertices"]),
+        strict=True,
+    )
+    finer = {"vertices": np.array(vertices), "faces": faces[0], "joints": arrays["joints"]}
+    hands = HandMeshes.from_arrays(finer, hand)
+    assert hands.vertices.shape[1] > 3000 and hands.mano is None
+    known = hand.parts.numpy()
+    same = hands.parts[: len(known)] == known  # subdivision keeps the first vertices
+    assert same.mean() > 0.9
+    assert all(same[known == part].mean() > 0.8 for part in range(6))
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda a: a.pop("joints"), "lacks joints"),
+        (lambda a: a.update(vertices=a["vertices"][:0], joints=a["joints"][:0]), "empty"),
+        (lambda a: a.update(vertices=a["vertices"][0]), "shape"),
+        (lambda a: a.update(joints=a["joints"][:, :16]), "joints has shape"),
+        (lambda a: a.update(joints=a["joints"][:2]), "joints has shape"),
+        (lambda a: a.update(faces=a["faces"] + 1), "not there"),
+        (lambda a: a.update(faces=a["faces"].astype(float)), "faces"),
+        (lambda a: a.update(faces=a["faces"][:-40]), "clos"),
+        (lambda a: a["vertices"].__setitem__((1, 5, 0), np.nan), "NaN.*grasp 1"),
+        (lambda a: a["mano"].__setitem__((2, 7), np.inf), "mano holds NaN or infinity.*grasp 2"),
+        (lambda a: a.update(mano=a["mano"][:, :58]), "mano has shape"),
+        (lambda a: a.update({k: 1000 * a[k] for k in ("vertices", "joints")}), "millimetres"),
+        (lambda a: a.update(joints=1000 * a["joints"]), "joints of grasp 0"),
+        (lambda a: a.update(vertices=np.array([["a"]])), "type"),
+    ],
+)
+def test_bad_hands_are_refused_by_name(hand, arrays, change, words):
+    change(arrays)
+    with pytest.raises(ValueError, match=f"(?s)peer.npz.*{words}"):
+        HandMeshes.from_arrays(arrays, hand, "peer.npz")
+
+
+def test_pickled_arrays_are_refused(hand, tmp_path):
+    path = tmp_path / "evil.npz"
+    np.savez(path, vertices=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match="evil.npz"):
+        HandMeshes.load(path, hand)

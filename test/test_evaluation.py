@@ -1,0 +1,164 @@
+"""`grasp-gen evaluate` and `score` as a user runs them: numbers, files, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from grasp_gen_core.cli import main
+from grasp_gen_core.metrics.published import PUBLISHED
+from grasp_gen_core.objects.procedural import make_object
+
+PER_GRASP = {
+    "penetration_volume_cm3",
+    "penetration_depth_cm",
+    "contact_ratio_pct",
+    "contact_fingers",
+    "sim_displacement_cm",
+    "hold_worst_axis_cm",
+    "quality_index",
+}
+SPREAD = {"entropy", "cluster_size", "cluster_size_cm"}
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("objects")
+    for family in ("can", "banana"):
+        make_object(family, 1).export(folder / f"{family}.ply")
+    return folder
+
+
+def evaluate(folder, out, *more) -> dict:
+    options = ["--num", "10", "--seed", "3", "--device", "cpu", "--quiet", "--json", str(out)]
+    assert main(["evaluate", "--objects", str(folder), *options, *more]) == 0
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def results(objects, tmp_path_factory):
+    """An evaluation with all that it can leave behind, and its folder."""
+    folder = tmp_path_factory.mktemp("results")
+    extra = ["--markdown", str(folder / "table.md"), "--figures", str(folder / "figures")]
+    return evaluate(objects, folder / "results.json", *extra), folder
+
+
+def test_results_have_every_metric(results):
+    numbers, _ = results
+    assert set(numbers) == {"per_grasp", "per_object", "summary", "config"}
+    assert [(g["object"], g["index"]) for g in numbers["per_grasp"]] == [
+        (name, index) for name in ("banana", "can") for index in range(10)
+    ]
+    assert all(set(grasp) >= PER_GRASP for grasp in numbers["per_grasp"])
+    assert set(numbers["summary"]) >= PER_GRASP | SPREAD
+    for name in PER_GRASP:
+        values = [grasp[name] for grasp in numbers["per_grasp"]]
+        assert numbers["summary"][name] == pytest.approx(np.mean(values))
+        can = [g[name] for g in numbers["per_grasp"] if g["object"] == "can"]
+        assert numbers["per_object"]["can"][name] == pytest.approx(np.mean(can))
+    assert 0 < numbers["summary"]["entropy"] <= np.log(20)
+    assert numbers["config"]["seed"] == 3 and numbers["config"]["protocol"] == "exact"
+
+
+def test_the_same_seed_gives_the_same_file(objects, results, tmp_path):
+    _, folder = results
+    evaluate(objects, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (folder / "results.json").read_bytes()
+
+
+@pytest.fixture
+def one_thread():
+    """As the processes of an evaluation have: more threads round differently in the refiner."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_score_agrees_with_evaluate(objects, results, tmp_path, one_thread):
+    """The grasps that generate writes are those that evaluate measured."""
+    grasps, scores = tmp_path / "can.npz", tmp_path / "scores.json"
+    mesh = str(objects / "can.ply")
+    made = ["generate", mesh, "--num", "10", "--seed", "3", "--device", "cpu", "--quiet"]
+    assert main([*made, "--out", str(grasps)]) == 0
+    more = ["--reference", str(grasps), "--json", str(scores)]
+    assert main(["score", str(grasps), "--object", mesh, *more]) == 0
+    scored = json.loads(scores.read_text())
+    evaluated = [g for g in results[0]["per_grasp"] if g["object"] == "can"]
+    for name in evaluated[0].keys() - {"object", "index"}:
+        ours = [grasp[name] for grasp in scored["per_grasp"]]
+        assert ours == pytest.approx([grasp[name] for grasp in evaluated], rel=1e-3, abs=1e-4), name
+    assert scored["summary"]["mpjpe_mm"] == 0
+    assert scored["summary"]["contact_f1_pct"] == 100
+    assert scored["summary"]["entropy"] is None  # ten grasps don't fill twenty clusters
+
+
+def test_files_for_people(results):
+    numbers, folder = results
+    table = (folder / "table.md").read_text()
+    assert "| grasp_cvae + quick |" in table
+    assert f"{numbers['summary']['penetration_volume_cm3']:.2f}" in table
+    papers = {row.method for rows in PUBLISHED.values() for row in rows}
+    assert not any(f"| {method} |" in table for method in papers)
+    pictures = sorted((folder / "figures").glob("*.png"))
+    assert "grasps.png" in {path.name for path in pictures} and len(pictures) > 3
+
+
+def test_published_rows_under_their_own_protocol_only(objects, tmp_path):
+    table = tmp_path / "table.md"
+    numbers = evaluate(
+        objects, tmp_path / "r.json", "--protocol", "dvqvae", "--markdown", str(table)
+    )
+    text = table.read_text()
+    for row in PUBLISHED["dvqvae", "full"]:
+        assert f"| {row.method} | {row.metrics['contact_ratio_pct']:.1f} |" in text
+        assert row.source in text
+    assert "GrabNet" not in text  # FastGrasp's table
+    assert set(numbers["summary"]) >= {"penetration_volume_cm3", "entropy", "quality_index"}
+    assert "hold_worst_axis_cm" not in numbers["summary"]
+
+
+def test_a_camera_view_is_measured_in_the_frame_of_the_object(objects, tmp_path):
+    numbers = evaluate(objects, tmp_path / "r.json", "--view", "camera", "--protocol", "fastgrasp")
+    assert numbers["config"]["view"] == "camera"
+    assert numbers["summary"]["contact_ratio_pct"] > 80
+
+
+def refused(capsys, *argv: str) -> str:
+    assert main(list(argv)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("grasp-gen: error:") and error.count("\n") == 1
+    return error
+
+
+def test_bad_objects(tmp_path, capsys):
+    assert "no mesh files" in refused(capsys, "evaluate", "--objects", str(tmp_path))
+    bowl = trimesh.creation.icosphere(3, 0.05)
+    bowl.update_faces(bowl.triangles_center[:, 2] < 0)
+    bowl.export(tmp_path / "bowl.ply")
+    assert "bowl.ply" in refused(capsys, "evaluate", "--objects", str(tmp_path), "--quiet")
+    trimesh.creation.box((60, 40, 90)).export(tmp_path / "bowl.ply")
+    assert "millimetres" in refused(capsys, "evaluate", "--objects", str(tmp_path), "--quiet")
+
+
+def test_bad_names(objects, capsys):
+    folder = ["evaluate", "--objects", str(objects), "--quiet"]
+    assert "accepted are full" in refused(capsys, *folder, "--view", "half")
+    assert "accepted are exact" in refused(capsys, *folder, "--protocol", "strict")
+    assert "generator" in refused(capsys, *folder, "--generator", "nobody")
+    assert "no-such-data" in refused(capsys, *folder, "--reference", "no-such-data")
+
+
+def test_bad_grasps(objects, tmp_path, capsys):
+    can, path = str(objects / "can.ply"), tmp_path / "grasps.npz"
+    path.write_bytes(b"PK\x03\x04 cut off")
+    assert "grasps.npz" in refused(capsys, "score", str(path), "--object", can)
+    np.savez(
+        path,
+        vertices=np.zeros((0, 778, 3)),
+        joints=np.zeros((0, 21, 3)),
+        faces=np.eye(3, dtype=int),
+    )
+    assert "empty" in refused(capsys, "score", str(path), "--object", can)
