@@ -91,7 +91,7 @@ def build_parser() -> Parser:
     help = "the same number of hands that they should equal; adds joint errors and contact accuracy"
     one.add_argument("--reference", metavar="GRASPS.npz", help=help)
     add_metric_options(one)
-    add_common_options(one)
+    add_common_options(one, device=False)
 
     one = command("view", view, "look at the grasps of a file, in a window or as a picture")
     one.add_argument("grasps", type=Path, metavar="GRASPS.npz", help="written by generate")
@@ -134,9 +134,11 @@ def add_metric_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
+def add_common_options(parser: argparse.ArgumentParser, device: bool = True) -> None:
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help=DEFAULT)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N, " + DEFAULT)
+    if device:
+        help = "auto, cpu, cuda or cuda:N, " + DEFAULT
+        parser.add_argument("--device", default="auto", help=help)
     parser.add_argument(
         "--hand", metavar="PATH", help="MANO .pkl or .npz, default: $GRASP_GEN_HAND or the shipped"
     )
@@ -217,7 +219,7 @@ def score(arguments: argparse.Namespace) -> int:
     prepare()
     from grasp_gen_core.evaluation import score as run
 
-    names = ("protocol", "reference", "hand", "seed")
+    names = ("protocol", "reference", "hand", "seed", "quiet")
     options = {name: getattr(arguments, name) for name in names}
     write_report(run(arguments.grasps, arguments.object, **options), arguments)
     return 0

@@ -38,6 +38,7 @@ from grasp_gen_core.runtime import select_device
 
 POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
+AT_ONCE = 16  # grasps of a file that one process measures
 PARTS_TOLERANCE = 0.05  # share by which the physics engines' convex parts may differ in volume
 
 
@@ -122,18 +123,14 @@ def evaluate(
         raise ValueError(f"view: {settings.view!r}, accepted are {', '.join(VIEWS)}")
     device = select_device(settings.device)
     _pipeline(settings)  # names and files that aren't accepted are refused before the work
-    meshes = []
-    for path in mesh_files(folder):
+    files, meshes = mesh_files(folder), []
+    unique = len({path.stem for path in files}) == len(files)
+    for path in files:
         mesh, repairs = solid(load_mesh(path), str(path))
-        meshes.append((path.stem, mesh, repairs))
+        meshes.append((path.stem if unique else path.name, mesh, repairs))
     references = _reference_grasps(settings.reference, settings.seed) if settings.reference else []
     extractor = get_extractor(settings.inception).name if references else None
-    workers = 1 if device.type == "cuda" else os.cpu_count() or 1
-
-    def spread(task: Callable, items: list, words: str) -> list:
-        """The results of all items, a bar meanwhile."""
-        with closing(run_in_order(task, items, workers, ray_address=ray_address)) as results:
-            return list(tqdm(results, words, len(items), unit="object", disable=quiet))
+    spread = partial(_spread, device=device, ray_address=ray_address, quiet=quiet)
 
     measured = spread(partial(_evaluate_object, settings), meshes, "evaluate")
     result = assemble(measured, settings.protocol, settings.seed)
@@ -158,8 +155,9 @@ def score(
     reference: str | Path | None = None,
     hand: str | Path | None = None,
     seed: int = 0,
+    quiet: bool = False,
 ) -> Evaluation:
-    """Measure the grasps of a file, whoever made them.
+    """Measure the grasps of a file, whoever made them, on all cores.
 
     Args:
         grasps: .npz with `vertices`, `faces` and `joints`; a hand of any topology.
@@ -168,16 +166,21 @@ def score(
         reference: .npz of as many hands they should equal, for joint errors and contact accuracy.
         hand: MANO file that tells the fingers of hands of its topology.
         seed: of the clustering.
+        quiet: no progress bar.
 
     Raises:
         ValueError: if a file isn't accepted.
     """
+    get_protocol(protocol)
     model = ManoHand(hand)
     hands = HandMeshes.load(grasps, model)
     body, repairs = solid(load_mesh(mesh), str(mesh))
-    numbers = get_protocol(protocol).measure(hands, body)
-    if reference is not None:
-        numbers |= _against(hands, HandMeshes.load(reference, model), body, str(reference))
+    wanted = None if reference is None else HandMeshes.load(reference, model)
+    against = {} if wanted is None else _against(hands, wanted, body, str(reference))
+    parts = [(hands[i : i + AT_ONCE], body) for i in range(0, len(hands), AT_ONCE)]
+    task = partial(_measure, protocol)
+    measured = _spread(task, parts, f"measure {AT_ONCE} grasps", torch.device("cpu"), None, quiet)
+    numbers = {n: np.concatenate([part[n] for part in measured]) for n in measured[0]} | against
     one = Measured(Path(mesh).stem, body, hands, numbers, repairs + parts_notes(body))
     result = assemble([one], protocol, seed)
     files = {"grasps": str(grasps), "mesh": str(mesh)}
@@ -189,6 +192,25 @@ def score(
         **result.results["config"],
     }
     return result
+
+
+def _spread(
+    task: Callable,
+    items: list,
+    words: str,
+    device: torch.device,
+    ray_address: str | None,
+    quiet: bool,
+) -> list:
+    """The results of all items, a bar meanwhile."""
+    workers = 1 if device.type == "cuda" else min(os.cpu_count() or 1, len(items))
+    with closing(run_in_order(task, items, workers, ray_address=ray_address)) as results:
+        return list(tqdm(results, words, len(items), disable=quiet))
+
+
+def _measure(protocol: str, task: tuple[HandMeshes, trimesh.Trimesh]) -> Numbers:
+    """Per-grasp numbers of some hands on their object; runs in a process of its own."""
+    return get_protocol(protocol).measure(*task)
 
 
 def _against(

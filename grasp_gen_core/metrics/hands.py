@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,6 +44,11 @@ class HandMeshes:
 
     def __len__(self) -> int:
         return len(self.vertices)
+
+    def __getitem__(self, rows: slice) -> HandMeshes:
+        """Some of the hands."""
+        mano = None if self.mano is None else self.mano[rows]
+        return replace(self, vertices=self.vertices[rows], joints=self.joints[rows], mano=mano)
 
     @classmethod
     def from_arrays(
