@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ from grasp_gen_core.runtime import select_device
 
 POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
+VERSIONS = ("grasp-gen", "mujoco", "open3d", "pybullet", "scikit-learn", "torch")
 AT_ONCE = 16  # grasps of a file that one process measures
 PARTS_TOLERANCE = 0.05  # share by which the physics engines' convex parts may differ in volume
 
@@ -252,7 +253,7 @@ def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
         "summary": summarise(numbers, joints, mano, get_protocol(protocol), seed),
         "config": {
             "notes": {one.name: one.notes for one in measured if one.notes},
-            "versions": {name: version(name) for name in ("grasp-gen", "mujoco", "torch")},
+            "versions": {name: _version(name) for name in VERSIONS},
         },
     }
     return Evaluation(measured, results)
@@ -263,6 +264,13 @@ def _number(value) -> float | bool | None:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     return float(value) if math.isfinite(value) else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # such as the package itself where ROS 2 built it
+        return None
 
 
 def parts_notes(mesh: trimesh.Trimesh) -> list[str]:

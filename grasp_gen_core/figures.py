@@ -163,7 +163,7 @@ def _quality(objects: list[str], volumes: list[np.ndarray], displacements: list[
     (bold,) = axes.plot(curve["volume_cm3"], curve["ratio_pct"], color=INK, lw=2.5)
     axes.legend([bold, thin], ["all grasps", "each object"], frameon=False, loc="lower right")
     axes.set_xlabel("penetration volume at most [cm³]")
-    axes.set_ylabel(f"grasps that move at most {curve['max_displacement_cm']:g} cm [%]")
+    axes.set_ylabel(f"grasps whose object moves at most {curve['max_displacement_cm']:g} cm [%]")
     axes.set_xlim(curve["volume_cm3"][0], curve["volume_cm3"][-1])
     axes.set_ylim(0, 101)
     return figure

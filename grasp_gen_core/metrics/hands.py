@@ -125,9 +125,10 @@ def _check_scale(vertices: np.ndarray, joints: np.ndarray, source: str) -> None:
         )
     low, high = vertices.min(axis=1) - OUTSIDE, vertices.max(axis=1) + OUTSIDE
     apart = ((joints < low[:, None]) | (joints > high[:, None])).any(axis=(1, 2))
+    apart |= np.ptp(joints, axis=1).max(axis=1) < SMALLEST / 2  # all in one place
     if apart.any():
         raise ValueError(
-            f"{source}: joints of grasp {np.argmax(apart)} lie outside its hand; accepted are 21 "
+            f"{source}: joints of grasp {np.argmax(apart)} don't lie in its hand; accepted are 21 "
             "joints in the frame and unit of the vertices, metres"
         )
 

@@ -66,6 +66,7 @@ def test_a_hand_of_another_topology_gets_its_parts_from_the_joints(hand, arrays)
         (lambda a: a.update(mano=a["mano"][:, :58]), "mano has shape"),
         (lambda a: a.update({k: 1000 * a[k] for k in ("vertices", "joints")}), "millimetres"),
         (lambda a: a.update(joints=1000 * a["joints"]), "joints of grasp 0"),
+        (lambda a: a["joints"].__setitem__(1, 0.0), "joints of grasp 1"),
         (lambda a: a.update(vertices=np.array([["a"]])), "type"),
     ],
 )
