@@ -23,6 +23,7 @@ OBJECT_HELP = (
     "cloud holds points or object_points, an .npy is (N, 3)"
 )
 VIEWS_HELP = "what is seen of each object: full, mask50, mask90 or camera"
+RAY_HELP = "spread the objects over an existing Ray cluster"
 DEFAULT = "default: %(default)s"
 NUM_POINTS = 4096  # sampled from a mesh; the pipeline thins them evenly
 ROWS_SHOWN = 10
@@ -81,8 +82,7 @@ def build_parser() -> Parser:
     one.add_argument("--inception", metavar="FILE", help=help)
     help = "plots by object and a picture of the grasps"
     one.add_argument("--figures", type=Path, metavar="DIR", help=help)
-    help = "spread the objects over an existing Ray cluster"
-    one.add_argument("--ray", metavar="ADDRESS", help=help)
+    one.add_argument("--ray", metavar="ADDRESS", help=RAY_HELP)
 
     one = command("score", score, "measure the grasps of a file, ours or anybody's")
     help = ".npz with vertices (B, V, 3), faces (F, 3) and joints (B, 21, 3), in metres"
@@ -102,6 +102,7 @@ def build_parser() -> Parser:
     one.add_argument("--objects", required=True, metavar="DIR|procedural", help="folder of meshes")
     one.add_argument("--count", type=positive, required=True, metavar="N", help="grasps wanted")
     one.add_argument("--out", type=Path, required=True, metavar="DATASET", help="folder to write")
+    one.add_argument("--ray", metavar="ADDRESS", help=RAY_HELP)
     add_common_options(one)
 
     command("train", train, "train a system on a dataset: grasp-gen train CONFIG.yaml")
@@ -273,6 +274,7 @@ def synthesize(arguments: argparse.Namespace) -> int:
         arguments.device,
         arguments.hand,
         arguments.quiet,
+        arguments.ray,
     )
     return 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -134,6 +136,7 @@ def _begin(start: Callable[[], None] | None, owned: bool = False) -> None:
         import signal
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"  # read when a library is loaded
     import torch
 
@@ -143,3 +146,10 @@ def _begin(start: Callable[[], None] | None, owned: bool = False) -> None:
     torch.set_num_threads(1)
     if start:
         start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent, killed, can give it no more work."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -20,11 +20,16 @@ PER_OBJECT = 96  # hands optimised at once on one object
 
 @dataclass
 class Report:
-    """What became of one object's hands."""
+    """What became of one object's hands.
+
+    Args:
+        object: its name.
+        kept: rows of the grasps that were kept.
+        failed: why there are none, when it's the object's fault.
+    """
 
     object: str
-    part: Path
-    kept: int = 0
+    kept: pd.DataFrame
     failed: str = ""
 
 
@@ -36,6 +41,7 @@ def synthesize(
     device: str = "auto",
     hand: str | None = None,
     quiet: bool = False,
+    ray_address: str | None = None,
 ) -> pd.DataFrame:
     """Make about `count` filtered grasps and write them as a dataset.
 
@@ -50,6 +56,8 @@ def synthesize(
         device: "auto", "cpu" or "cuda"; CPU runs one process a core.
         hand: MANO file, None for the shipped hand.
         quiet: no progress bar.
+        ray_address: of a Ray cluster to spread the objects over instead; the package must be
+            installed there, and a folder of meshes be reachable under the same path.
 
     Returns:
         The dataset's table.
@@ -73,42 +81,58 @@ def synthesize(
     workers = 1 if device != "cpu" else os.cpu_count() or 1
     share = -(-count // len(names))
     rounds = -(-2 * share // PER_OBJECT)  # half of the hands are expected to pass
+    sort = f"{seed}_{rounds}" if objects == "procedural" else f"{seed}_{rounds}_{share}"
+
+    def part(name: str) -> Path:
+        """Where an object's grasps are kept: another run of the same sort finds them there."""
+        return parts / f"{name.replace(':', '_')}_{sort}.parquet"
+
+    items = ((number, name, part(name).exists()) for number, name in enumerate(names))
     task = partial(
         _one_object,
         folder=folder,
-        parts=parts,
         seed=seed,
         rounds=rounds,
         most=None if objects == "procedural" else share,
         device=device,
         hand=hand,
     )
-    reports: list[Report] = []
+    done: list[Path] = []
+    failed: dict[str, str] = {}
+    total = 0
     with (
-        closing(run_in_order(task, enumerate(names), workers)) as results,
+        closing(run_in_order(task, items, workers, ray_address=ray_address)) as results,
         tqdm(total=count, unit="grasp", disable=quiet) as bar,
     ):
         # Taken in order of submission: the same seed keeps the same objects.
         for report in results:
-            reports.append(report)
-            bar.update(report.kept)
-            if sum(report.kept for report in reports) >= count:
+            path = part(report.object)
+            if report.failed or not (path.exists() or len(report.kept)):
+                failed[report.object] = report.failed or "none passed"
+                continue
+            if not path.exists():
+                # Written aside and renamed: a killed run leaves no half-written part.
+                report.kept.to_parquet(path.with_suffix(".tmp"), index=False)
+                path.with_suffix(".tmp").replace(path)
+            done.append(path)
+            kept = len(pd.read_parquet(path, columns=["object"]))
+            total += kept
+            bar.update(kept)
+            if total >= count:
                 break
 
-    kept = [report for report in reports if report.kept]
-    if not kept:
-        reasons = "; ".join(f"{r.object}: {r.failed or 'none passed'}" for r in reports[:5])
+    if not done:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:5])
         raise ValueError(f"{objects}: no grasp was kept ({reasons})")
-    table = write_table(out, [report.part for report in kept])
-    for report in kept:
-        if (folder / report.object).is_file():  # a dataset holds the user's meshes it was made of
+    table = write_table(out, done)
+    for name in table["object"].unique():
+        if (folder / name).is_file():  # a dataset holds the user's meshes it was made of
             (out / MESHES).mkdir(exist_ok=True)
-            shutil.copyfile(folder / report.object, out / MESHES / report.object)
+            shutil.copyfile(folder / name, out / MESHES / name)
     if not quiet:
         print(f"{len(table)} grasps on {table['object'].nunique()} objects in {out}")
-        for report in reports:
-            if report.failed:
-                print(f"  {report.object}: {report.failed}")
+        for name, why in failed.items():
+            print(f"  {name}: {why}")
     return table
 
 
@@ -126,43 +150,34 @@ def list_objects(objects: str, count: int, seed: int) -> tuple[list[str], Path]:
 
 
 def _one_object(
-    item: tuple[int, str],
+    item: tuple[int, str, bool],
     folder: Path,
-    parts: Path,
     seed: int,
     rounds: int,
     most: int | None,
     device: str,
     hand: str | None,
 ) -> Report:
-    """Grasps of one object, given by number and name, `most` at most, written as one part file."""
+    """Grasps of one object, given by number, name and whether it is done, `most` at most."""
     import torch
 
     from grasp_gen_core.data.dataset import object_mesh
     from grasp_gen_core.hand import ManoHand
     from grasp_gen_core.objects.meshes import solid
 
-    number, name = item
-    part = parts / f"{name.replace(':', '_')}_{seed}_{rounds}_{most or 'all'}.parquet"
+    number, name, is_done = item
+    if is_done:
+        return Report(name, pd.DataFrame())
     seed = seed * 1_000_003 + number
-    if part.exists():
-        return Report(name, part, len(pd.read_parquet(part)))
-    report = Report(name, part)
     try:
         mesh, _ = solid(object_mesh(name, folder), "mesh")
         model = ManoHand(hand).to(torch.device(device))
-        table = [make_grasps(mesh, model, PER_OBJECT, seed + i * 7919) for i in range(rounds)]
+        tables = [make_grasps(mesh, model, PER_OBJECT, seed + i * 7919) for i in range(rounds)]
     except ValueError as error:
-        report.failed = str(error)
-        return report
-    kept = pd.concat(table, ignore_index=True)[:most]
-    report.kept = len(kept)
-    if report.kept:
-        kept.insert(0, "object", name)
-        # Written aside and renamed: a killed run leaves no half-written part.
-        kept.to_parquet(part.with_suffix(".tmp"), index=False)
-        part.with_suffix(".tmp").replace(part)
-    return report
+        return Report(name, pd.DataFrame(), str(error))
+    kept = pd.concat(tables, ignore_index=True)[:most]
+    kept.insert(0, "object", name)
+    return Report(name, kept)
 
 
 def make_grasps(mesh, hand, count: int, seed: int) -> pd.DataFrame:
