@@ -297,6 +297,8 @@ def bench(arguments: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
+    from grasp_gen_core.metrics.time_s import time_s
+
     say = (lambda *words: None) if arguments.quiet else tell
     if arguments.object:
         points, _ = load(arguments.object, arguments.seed)
@@ -311,9 +313,9 @@ def bench(arguments: argparse.Namespace) -> int:
     loading = time.perf_counter() - started
     calls = []
     for number in range(arguments.repeat + 1):
-        started = time.perf_counter()
-        pipeline(points, num=arguments.num, seed=arguments.seed)
-        total = time.perf_counter() - started
+        _, total = time_s(
+            lambda: pipeline(points, num=arguments.num, seed=arguments.seed), pipeline.device
+        )
         calls.append({**pipeline.timings, "total": total, "per grasp": total / arguments.num})
         say(f"call {number} of {arguments.repeat}: {total:.2f} s" + " (warm-up)" * (number == 0))
 

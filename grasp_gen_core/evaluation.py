@@ -29,7 +29,6 @@ from grasp_gen_core.metrics.hands import HandMeshes
 from grasp_gen_core.metrics.joint_error import mpjpe_mm, r_mpjpe_mm
 from grasp_gen_core.metrics.protocols import Numbers, get_protocol, summarise
 from grasp_gen_core.metrics.time_s import time_s
-from grasp_gen_core.objects.convex import convex_parts
 from grasp_gen_core.objects.meshes import load_mesh, mesh_files, solid
 from grasp_gen_core.objects.views import VIEWS, view_object
 from grasp_gen_core.parallel import run_in_order
@@ -40,7 +39,9 @@ POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
 VERSIONS = ("grasp-gen", "mujoco", "open3d", "pybullet", "scikit-learn", "torch")
 AT_ONCE = 16  # grasps of a file that one process measures
-PARTS_TOLERANCE = 0.05  # share by which the physics engines' convex parts may differ in volume
+
+# Hands to take pictures of: vertices, closed faces, joints, and their object.
+Seen = tuple[np.ndarray, np.ndarray, np.ndarray, trimesh.Trimesh]
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def evaluate(
     result = assemble(measured, settings.protocol, settings.seed)
     result.seconds = float(np.median([one.seconds for one in measured]))
     if references:
-        looks = spread(partial(_look, settings), references, "reference")
+        looks = spread(partial(_look, settings.inception), references, "reference")
         shown = np.concatenate([one.features for one in measured])
         result.results["summary"]["fid"] = fid(shown, np.concatenate(looks))
     result.results["config"] = {
@@ -172,7 +173,7 @@ def score(
     Raises:
         ValueError: if a file isn't accepted.
     """
-    get_protocol(protocol)
+    measures = get_protocol(protocol)
     model = ManoHand(hand)
     hands = HandMeshes.load(grasps, model)
     body, repairs = solid(load_mesh(mesh), str(mesh))
@@ -182,12 +183,12 @@ def score(
     task = partial(_measure, protocol)
     measured = _spread(task, parts, f"measure {AT_ONCE} grasps", torch.device("cpu"), None, quiet)
     numbers = {n: np.concatenate([part[n] for part in measured]) for n in measured[0]} | against
-    one = Measured(Path(mesh).stem, body, hands, numbers, repairs + parts_notes(body))
+    one = Measured(Path(mesh).stem, body, hands, numbers, repairs + measures.notes(body))
     result = assemble([one], protocol, seed)
-    files = {"grasps": str(grasps), "mesh": str(mesh)}
-    files["reference"] = None if reference is None else str(reference)
     result.results["config"] = {
-        **files,
+        "grasps": str(grasps),
+        "mesh": str(mesh),
+        "reference": None if reference is None else str(reference),
         "protocol": protocol,
         "seed": seed,
         **result.results["config"],
@@ -240,6 +241,7 @@ def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
     joints = np.concatenate([one.hands.joints for one in measured])
     with_mano = all(one.hands.mano is not None for one in measured)
     mano = np.concatenate([one.hands.mano for one in measured]) if with_mano else None
+    summary = summarise(numbers, joints, mano, get_protocol(protocol), seed)
     results = {
         "per_grasp": [
             {"object": one.name, "index": i, **{n: _number(v[i]) for n, v in one.numbers.items()}}
@@ -250,7 +252,7 @@ def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
             one.name: {n: _number(np.nanmean(v)) for n, v in one.numbers.items()}
             for one in measured
         },
-        "summary": summarise(numbers, joints, mano, get_protocol(protocol), seed),
+        "summary": {n: _number(v) if isinstance(v, float) else v for n, v in summary.items()},
         "config": {
             "notes": {one.name: one.notes for one in measured if one.notes},
             "versions": {name: _version(name) for name in VERSIONS},
@@ -271,14 +273,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:  # such as the package itself where ROS 2 built it
         return None
-
-
-def parts_notes(mesh: trimesh.Trimesh) -> list[str]:
-    """What to know of the convex parts that the physics engines get of an object."""
-    ratio = convex_parts(mesh).volume_ratio
-    if abs(ratio - 1) <= PARTS_TOLERANCE:
-        return []
-    return [f"convex parts hold {100 * ratio:.0f} % of the mesh's volume"]
 
 
 @lru_cache(maxsize=2)
@@ -310,20 +304,19 @@ def _evaluate_object(settings: Settings, task: tuple[str, trimesh.Trimesh, list[
         "mano": mano.numpy(),
     }
     hands = HandMeshes.from_arrays(arrays, hand, name)
-    numbers = get_protocol(settings.protocol).measure(hands, mesh)
-    features = _look(settings, (mesh, hands)) if settings.reference else None
-    notes = repairs + parts_notes(mesh)
+    protocol = get_protocol(settings.protocol)
+    numbers, notes = protocol.measure(hands, mesh), repairs + protocol.notes(mesh)
+    seen = (hands.vertices, hands.faces, hands.joints, mesh)
+    features = _look(settings.inception, seen) if settings.reference else None
     return Measured(name, mesh, hands, numbers, notes, seconds, features)
 
 
-def _look(settings: Settings, task: tuple[trimesh.Trimesh, HandMeshes]) -> np.ndarray:
+def _look(inception: str | None, task: Seen) -> np.ndarray:
     """(3B, D) features of pictures of the grasps."""
-    mesh, hands = task
-    pictures = grasp_views(hands.vertices, hands.faces, hands.joints, mesh)
-    return get_extractor(settings.inception)(pictures)
+    return get_extractor(inception)(grasp_views(*task))
 
 
-def _reference_grasps(folder: str, seed: int) -> list[tuple[trimesh.Trimesh, HandMeshes]]:
+def _reference_grasps(folder: str, seed: int) -> list[Seen]:
     """Some grasps of a dataset, drawn evenly, by object."""
     data = GraspDataset.load(folder)
     count = min(FID_REFERENCE, len(data))
@@ -332,6 +325,5 @@ def _reference_grasps(folder: str, seed: int) -> list[tuple[trimesh.Trimesh, Han
     for index in np.unique(data.object_index[drawn]):
         mano = data.mano[drawn[data.object_index[drawn] == index]]
         vertices, joints = (x.numpy() for x in hand(torch.from_numpy(mano)))
-        arrays = {"vertices": vertices, "joints": joints, "faces": hand.faces.numpy()}
-        tasks.append((data.mesh(int(index)), HandMeshes.from_arrays(arrays, hand, folder)))
+        tasks.append((vertices, hand.closed_faces.numpy(), joints, data.mesh(int(index))))
     return tasks

@@ -25,8 +25,10 @@ from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.quality_index import quality_index
 from grasp_gen_core.metrics.sim_displacement import SimTest
+from grasp_gen_core.objects.convex import convex_parts
 from grasp_gen_core.objects.distance import build_scene, signed_distance
 
+PARTS_TOLERANCE = 0.05  # share by which the convex parts may differ in volume
 COARSE_PITCH = 0.005  # metres, GraspTTA's voxels
 OBLIQUE = np.array([0.44, 0.62, 0.65])  # a ray that runs along no face
 TOLERANCE = 1e-7  # of a determinant in square metres
@@ -41,12 +43,14 @@ class Protocol:
     Args:
         name: as `--protocol` takes it.
         measure: hands and their object to per-grasp numbers, each (B,).
+        notes: what the reader of an object's numbers must know of how it was measured.
         spread: hands of all objects and a seed to entropy and cluster size, None where the paper
             has none. Of `exact` it also gives `cluster_size_cm`.
     """
 
     name: str
     measure: Callable[[HandMeshes, trimesh.Trimesh], Numbers]
+    notes: Callable[[trimesh.Trimesh], list[str]]
     spread: Callable[[np.ndarray, np.ndarray | None, int], dict[str, float]] | None
 
 
@@ -69,6 +73,19 @@ def measure_exact(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
         "hold_unstable": held.unstable,
         "quality_index": quality_index(volume, pushed.displacement_cm),
     }
+
+
+def notes_exact(mesh: trimesh.Trimesh) -> list[str]:
+    """Whether the convex parts that the physics engines get miss the object's volume."""
+    ratio = convex_parts(mesh).volume_ratio
+    if abs(ratio - 1) <= PARTS_TOLERANCE:
+        return []
+    return [f"convex parts hold {100 * ratio:.0f} % of the mesh's volume"]
+
+
+def no_notes(mesh: trimesh.Trimesh) -> list[str]:
+    """The papers' scripts check nothing."""
+    return []
 
 
 def measure_dvqvae(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
@@ -183,10 +200,10 @@ def spread_dvqvae(joints: np.ndarray, mano: np.ndarray | None, seed: int) -> dic
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("exact", measure_exact, spread_exact),
-        Protocol("dvqvae", measure_dvqvae, spread_dvqvae),
-        Protocol("grasptta", measure_grasptta, None),
-        Protocol("fastgrasp", measure_fastgrasp, spread_fastgrasp),
+        Protocol("exact", measure_exact, notes_exact, spread_exact),
+        Protocol("dvqvae", measure_dvqvae, no_notes, spread_dvqvae),
+        Protocol("grasptta", measure_grasptta, no_notes, None),
+        Protocol("fastgrasp", measure_fastgrasp, no_notes, spread_fastgrasp),
     )
 }
 

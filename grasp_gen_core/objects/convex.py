@@ -6,6 +6,7 @@ import hashlib
 import heapq
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,12 +40,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grasp_gen"
 
 
+@lru_cache(maxsize=8)
 def convex_parts(mesh: trimesh.Trimesh) -> ConvexParts:
     """Cut a mesh until the hulls of its pieces fill no more than 4 % beside it.
 
     The piece whose hull adds most is cut in two, time and again, by the best of some planes
-    (the greedy search of Lien and Amato 2007, for volume). CoACD leaves walls of 3 mm 20-50 % too
-    thick at the same number of parts, or takes minutes.
+    (the greedy search of Lien and Amato 2007, for volume). CoACD leaves thin walls much too thick
+    at the same number of parts, or takes minutes. Kept for the meshes used last, and on disk.
 
     Args:
         mesh: watertight, metres.

@@ -107,15 +107,17 @@ def synthesize(
         # Taken in order of submission: the same seed keeps the same objects.
         for report in results:
             path = part(report.object)
-            if report.failed or not (path.exists() or len(report.kept)):
-                failed[report.object] = report.failed or "none passed"
-                continue
-            if not path.exists():
+            kept = len(report.kept)
+            if kept:
                 # Written aside and renamed: a killed run leaves no half-written part.
                 report.kept.to_parquet(path.with_suffix(".tmp"), index=False)
                 path.with_suffix(".tmp").replace(path)
+            elif path.exists():
+                kept = len(pd.read_parquet(path, columns=["object"]))
+            else:
+                failed[report.object] = report.failed or "none passed"
+                continue
             done.append(path)
-            kept = len(pd.read_parquet(path, columns=["object"]))
             total += kept
             bar.update(kept)
             if total >= count:

@@ -5,13 +5,7 @@ import pytest
 import torch
 import trimesh
 
-from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.hands import HandMeshes
-
-
-@pytest.fixture(scope="module")
-def hand() -> ManoHand:
-    return ManoHand()
 
 
 @pytest.fixture

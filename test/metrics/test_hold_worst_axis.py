@@ -7,31 +7,10 @@ import roma
 import torch
 import trimesh
 
-from grasp_gen_core.data.dataset import GraspDataset
-from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics import hold_worst_axis
 from grasp_gen_core.metrics.hold_worst_axis import GRAVITY, HoldTest, cells_of, hand_cells
 
 DOWN = np.array([[0.0, 0.0, -1.0]])
-
-
-@pytest.fixture(scope="module")
-def hand() -> ManoHand:
-    return ManoHand()
-
-
-@pytest.fixture(scope="module")
-def ball() -> trimesh.Trimesh:
-    return trimesh.creation.icosphere(3, 0.03)
-
-
-@pytest.fixture(scope="module")
-def grasps(hand) -> tuple[trimesh.Trimesh, torch.Tensor]:
-    """A fruit of the shipped dataset and six of its grasps."""
-    data = GraspDataset.load("training/data")
-    number = next(i for i, name in enumerate(data.objects) if name.startswith("fruit:"))
-    chosen = np.flatnonzero(data.object_index == number)[:6]
-    return data.mesh(number), torch.tensor(data.mano[chosen])
 
 
 def test_cells_fit_posed_hands(hand, grasps):

@@ -5,19 +5,11 @@ import tempfile
 import numpy as np
 import pytest
 import roma
-import torch
 import trimesh
 
-from grasp_gen_core.data.dataset import GraspDataset
-from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.sim_displacement import STEP, SimTest, vhacd_parts
 from grasp_gen_core.objects.convex import union_volume
 from grasp_gen_core.objects.procedural import make_object
-
-
-@pytest.fixture(scope="module")
-def ball() -> trimesh.Trimesh:
-    return trimesh.creation.icosphere(3, 0.03)
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +18,6 @@ def cup() -> trimesh.Trimesh:
     angle = np.linspace(0, 0.5 * np.pi, 17)
     arc = np.stack([np.sin(angle), -np.cos(angle)], axis=1)
     return trimesh.creation.revolve(np.concatenate([0.044 * arc, 0.04 * arc[::-1]]), sections=48)
-
-
-@pytest.fixture(scope="module")
-def hand() -> ManoHand:
-    return ManoHand()
-
-
-@pytest.fixture(scope="module")
-def grasps(hand) -> tuple[trimesh.Trimesh, torch.Tensor]:
-    """A fruit of the shipped dataset and six of its grasps."""
-    data = GraspDataset.load("training/data")
-    number = next(i for i, name in enumerate(data.objects) if name.startswith("fruit:"))
-    chosen = np.flatnonzero(data.object_index == number)[:6]
-    return data.mesh(number), torch.tensor(data.mano[chosen])
 
 
 def far_away(mesh: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
