@@ -30,7 +30,7 @@ from grasp_gen_core.objects.convex import convex_parts
 from grasp_gen_core.objects.distance import signed_distance
 from grasp_gen_core.objects.meshes import load_mesh, solid
 from grasp_gen_core.runtime import tune_allocator
-from grasp_gen_core.synthesis import make_grasps
+from grasp_gen_core.synthesis.filter import GraspMaker
 
 OBJECTS = ("004_sugar_box", "006_mustard_bottle", "011_banana", "037_scissors")
 BACKED_OFF = (0.005, 0.010, 0.020)  # metres
@@ -63,7 +63,7 @@ def random_hands(hand: ManoHand, mesh: trimesh.Trimesh, count: int, seed: int) -
 
 def measure(mesh: trimesh.Trimesh, hand: ManoHand, num: int, seed: int) -> pd.DataFrame:
     """One row for each hand and test on one object."""
-    made = make_grasps(mesh, hand, 4 * num, seed)
+    made, _ = GraspMaker(mesh, hand)(4 * num, seed, num)
     good = torch.tensor(np.stack(made["mano"][:num].to_numpy()))
     kinds = {"good": good}
     kinds |= {f"{1000 * d:.0f} mm back": back_off(hand, good, d) for d in BACKED_OFF}

@@ -22,7 +22,7 @@ OBJECT_HELP = (
     "mesh (.ply .obj .stl .glb .off) or cloud (.pcd .ply .npy .npz .xyz), in metres; an .npz "
     "cloud holds points or object_points, an .npy is (N, 3)"
 )
-VIEWS_HELP = "what is seen of each object: full, mask50, mask90 or camera"
+VIEWS_HELP = "what is seen of each object: full, mask50, mask90, camera or mesh"
 RAY_HELP = "spread the objects over an existing Ray cluster"
 DEFAULT = "default: %(default)s"
 NUM_POINTS = 4096  # sampled from a mesh; the pipeline thins them evenly

@@ -34,6 +34,8 @@ from grasp_gen_core.objects.views import VIEWS, view_object
 from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import select_device
+from grasp_gen_core.synthesis.optimise import Target
+from grasp_gen_core.types import GraspSet
 
 POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
@@ -288,9 +290,13 @@ def _evaluate_object(settings: Settings, task: tuple[str, trimesh.Trimesh, list[
     name, mesh, repairs = task
     pipeline, hand = _pipeline(settings)
     view = view_object(mesh, settings.view, POINTS, settings.seed)
-    grasps, seconds = time_s(
-        lambda: pipeline(view.points, settings.num, settings.seed), pipeline.device
-    )
+    known = settings.view == "mesh"
+
+    def generate() -> GraspSet:
+        field = Target.from_mesh(mesh, pipeline.device).field if known else None
+        return pipeline(view.points, settings.num, settings.seed, field=field)
+
+    grasps, seconds = time_s(generate, pipeline.device)
     turn, shift = view.pose[:3, :3], view.pose[:3, 3]
     mano = hand.move(
         torch.from_numpy(grasps.mano),

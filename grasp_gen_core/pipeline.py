@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import roma
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grasp_gen_core.contact.energies import CM, pad_contact
 from grasp_gen_core.contact.maps import contact_map
@@ -26,8 +26,7 @@ from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, GraspSet, chec
 
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
 GRID_PITCH = 0.004
-PROPOSALS = 8  # hands proposed for each that is returned
-REFINED = 2  # of these the promising ones, which are refined; ranking keeps the best
+REFINED = 2  # promising proposals that are refined for each grasp returned; ranking keeps the best
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
 OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
 
@@ -39,17 +38,6 @@ def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
     if len(whole) == len(points):
         return seen
     return DistanceGrid.from_cloud(whole, whole_normals, pitch=GRID_PITCH).union(seen)
-
-
-class Mirrored(nn.Module):
-    """A distance field reflected in the plane x = 0."""
-
-    def __init__(self, field: nn.Module) -> None:
-        super().__init__()
-        self.field = field
-
-    def forward(self, points: Tensor) -> Tensor:
-        return self.field(mirror_points(points))
 
 
 class GraspPipeline:
@@ -91,6 +79,7 @@ class GraspPipeline:
         num: int = 32,
         seed: int = 0,
         stop: Callable[[], bool] | None = None,
+        field: DistanceGrid | None = None,
     ) -> GraspSet:
         """Grasps for one object.
 
@@ -99,6 +88,7 @@ class GraspPipeline:
             num: grasps wanted.
             seed: same seed, device and version: same grasps.
             stop: asked now and then; true ends refinement early.
+            field: signed distance to the object where it is known; else it follows from the points.
 
         Returns:
             `num` grasps, best first, in the frame of the points.
@@ -110,17 +100,19 @@ class GraspPipeline:
             raise ValueError(f"num: {num}, accepted are 1 to 1024 grasps")
         self.timings, self._clock = {}, time.perf_counter()
         points = thin(check_points(points), MAX_POINTS, seed)
-        normals = outward_normals(points)
-        grid = object_field(points, normals).to(self.device)
-        cloud = torch.from_numpy(points).to(self.device)
-        outward = torch.from_numpy(normals).to(self.device)
-        self._lap("cloud")
+        cloud = torch.from_numpy(points)
         if self.side == "left":
-            cloud, outward = mirror_points(cloud), mirror_points(outward)
-            grid = Mirrored(grid)
+            cloud = mirror_points(cloud)
+        normals = outward_normals(cloud.numpy())
+        if field is None:
+            grid = object_field(cloud.numpy(), normals).to(self.device)
+        else:
+            grid = (field.mirrored() if self.side == "left" else field).to(self.device)
+        cloud, outward = cloud.to(self.device), torch.from_numpy(normals).to(self.device)
+        self._lap("cloud")
 
         rng = torch.Generator().manual_seed(seed)
-        mano = self.propose(cloud, num * PROPOSALS, rng)
+        mano = self.propose(cloud, outward, grid, num * self.generator.proposals, rng)
         mano = self.promising(mano, grid, num * REFINED)
         self._lap("generate")
         centre = cloud.mean(dim=0)
@@ -139,16 +131,19 @@ class GraspPipeline:
         self._lap("rank")
         return grasps
 
-    def propose(self, cloud: Tensor, num: int, rng: torch.Generator) -> Tensor:
+    def propose(
+        self, cloud: Tensor, normals: Tensor, grid: DistanceGrid, num: int, rng: torch.Generator
+    ) -> Tensor:
         """(num, 61) unrefined hands."""
+        surface = (normals, grid) if self.generator.knows_surface else ()
         with torch.no_grad():
-            mano = self.generator.sample(cloud, num, rng)
-        if not self.hand.is_generic:
+            mano = self.generator.sample(cloud, num, rng, *surface)
+        if not (self.hand.is_generic or self.generator.knows_surface):
             # Shape components mean something else in another hand's file: take its mean shape.
             mano = self.hand.reshape(mano, torch.zeros_like(mano[:, BETAS]))
         return mano
 
-    def promising(self, mano: Tensor, grid: nn.Module, num: int) -> Tensor:
+    def promising(self, mano: Tensor, grid: DistanceGrid, num: int) -> Tensor:
         """(num, 61) the hands that need least refinement: near the surface, not in the object."""
         with torch.no_grad():
             vertices, _ = self.hand(mano)

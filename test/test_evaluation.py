@@ -162,3 +162,14 @@ def test_bad_grasps(objects, tmp_path, capsys):
         faces=np.eye(3, dtype=int),
     )
     assert "empty" in refused(capsys, "score", str(path), "--object", can)
+
+
+def test_the_optimiser_knows_the_mesh(objects, tmp_path):
+    """On the mesh itself it presses in by millimetres at most; --view full gives it a cloud."""
+    options = ["--generator", "optimise", "--refiner", "none", "--num", "4"]
+    numbers = evaluate(objects, tmp_path / "mesh.json", *options, "--view", "mesh")
+    assert numbers["config"]["view"] == "mesh"
+    assert numbers["summary"]["contact_ratio_pct"] == 100
+    assert numbers["summary"]["penetration_volume_cm3"] < 0.3
+    seen = evaluate(objects, tmp_path / "full.json", *options, "--view", "full")
+    assert seen["per_grasp"] != numbers["per_grasp"]

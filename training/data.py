@@ -1,41 +1,48 @@
-"""Training samples: a grasp with what a full, masked or camera cloud shows of its object."""
+"""Training samples: a grasp with what a full, masked or camera cloud shows of its object.
+
+What is shown is drawn from each object's material: points all around it, and points that cameras
+saw of it. Making that takes some hundredths of a second for each object; it is done once for a
+dataset, on all cores, and kept in one file, which the loader's processes share by memory map.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import lightning
 import numpy as np
 import torch
 import trimesh
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from grasp_gen_core.data.dataset import GraspDataset
-from grasp_gen_core.objects.camera import DepthCamera, random_view
+from grasp_gen_core.data.dataset import MESHES, GraspDataset, object_mesh
+from grasp_gen_core.objects import camera, procedural
+from grasp_gen_core.objects.convex import cache_folder
+from grasp_gen_core.objects.distance import raycasting_scene
 from grasp_gen_core.objects.meshes import solid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.objects.views import one_side, view_object
+from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.types import GLOBAL_ORIENT
 
+VERSION = 1  # of the material: one more when other code here makes other points
 POOL = 4096  # surface points kept for each object
+SEEN = 1024  # points kept of what a camera saw
+RAYS, MOST_RAYS = 4096, 32768  # cast at a time for a camera, and in all
+FEWEST = 64  # points, below which nothing is seen or kept
+FACING = 0.3  # most cosine between approach and the direction to the camera
+SERIAL = 256  # objects for which starting processes takes longer than they save
 MEASURED = 8  # held-out objects on which grasps are measured
-
-
-@dataclass
-class Views:
-    """What is known of one object.
-
-    Args:
-        surface: (POOL, 3) points all around, metres.
-        seen: for each camera the points it saw, object frame.
-        toward: (C, 3) unit vectors from the object to each camera.
-    """
-
-    surface: np.ndarray
-    seen: list[np.ndarray]
-    toward: np.ndarray
+KINDS = ("full", "masked", "camera")
+CAMERA = camera.DepthCamera()
 
 
 class HeldOut(NamedTuple):
@@ -45,19 +52,147 @@ class HeldOut(NamedTuple):
     points: np.ndarray
 
 
-def make_views(mesh, cameras: int, seed: int) -> Views:
-    """Surface points and virtual camera captures of a mesh."""
-    surface, _ = sample_surface(mesh, POOL, seed)
-    camera, seen, toward = DepthCamera(), [], []
-    for i in range(cameras):
-        pose = random_view(mesh, seed * cameras + i)
-        points = camera.capture(mesh, pose, seed * cameras + i)
-        if len(points) < 64:
+def material_type(cameras: int) -> np.dtype:
+    """One object's record: points are origin + step * integers, metres, in the object's frame.
+
+    origin (3,) is the middle of its box; surface (POOL, 3) points all around; and for each camera
+    its place `eye` (3,), the direction `forward` (3,) that it looks in, and `seen` (SEEN, 3).
+    """
+    fields = [("origin", "<f4", 3), ("step", "<f4"), ("surface", "<i2", (POOL, 3))]
+    fields += [("eye", "<f4", (cameras, 3)), ("forward", "<f4", (cameras, 3))]
+    return np.dtype([*fields, ("seen", "<i2", (cameras, SEEN, 3))])
+
+
+def make_material(name: str, folder: Path, cameras: int) -> np.ndarray:
+    """The record of one object, see `material_type`; same name, same record.
+
+    Args:
+        name: as in a dataset, see `object_mesh`.
+        folder: of mesh files.
+        cameras: views of it.
+
+    Raises:
+        ValueError: if no camera sees it.
+    """
+    mesh, seed = object_mesh(name, folder), crc32(name.encode())
+    record = np.zeros((), material_type(cameras))
+    origin = mesh.bounds.mean(axis=0)
+    step = mesh.extents.max() / 65534
+    record["origin"], record["step"] = origin, step
+    record["surface"] = np.rint((sample_surface(mesh, POOL, seed)[0] - origin) / step)
+    rng, found = np.random.default_rng(seed), 0
+    for chance in range(4 * cameras):
+        if found == cameras:
+            break
+        pose = camera.random_view(mesh, seed + chance)
+        points = seen_points(mesh, pose, rng)
+        if len(points) < FEWEST:
             continue
-        seen.append((points @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32))
-        direction = pose[:3, 3] - mesh.bounds.mean(axis=0)
-        toward.append(direction / np.linalg.norm(direction))
-    return Views(surface, seen, np.array(toward).reshape(-1, 3))
+        record["eye"][found], record["forward"][found] = pose[:3, 3], pose[:3, 2]
+        record["seen"][found] = np.rint((np.resize(points, (SEEN, 3)) - origin) / step)
+        found += 1
+    if found < cameras:
+        raise ValueError(f"{name}: only {found} of {4 * cameras} cameras see it")
+    return record
+
+
+def seen_points(mesh: trimesh.Trimesh, pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Up to SEEN points (N, 3) that a depth camera sees of a mesh, object frame, exact.
+
+    Rays through random places of the image, with the losses at grazing angles and depth edges:
+    some points of `DepthCamera.capture`, at a tenth of the time. Flying pixels are left out, one
+    point in some hundreds; noise is added by `measured` whenever a view is drawn.
+
+    Args:
+        mesh: metres.
+        pose: (4, 4) camera to object, see `camera.look_at`.
+        rng: draws the rays.
+    """
+    corners = (trimesh.bounds.corners(mesh.bounds) - pose[:3, 3]) @ pose[:3, :3]
+    focal, middle = np.array([CAMERA.fx, CAMERA.fy]), np.array([CAMERA.cx, CAMERA.cy])
+    pixels = corners[:, :2] / corners[:, 2:] * focal + middle
+    low, high = np.clip([pixels.min(0), pixels.max(0)], 0, [CAMERA.width, CAMERA.height])
+    scene = raycasting_scene(mesh)
+
+    def cast(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rays (N, 3) of unit depth, depth (N,), inf beside the object, and normals (N, 3)."""
+        across = (pixels - middle) / focal
+        rays = np.concatenate([across, np.ones((len(across), 1))], axis=1) @ pose[:3, :3].T
+        starts = np.broadcast_to(pose[:3, 3], rays.shape)
+        hits = scene.cast_rays(np.concatenate([starts, rays], 1, dtype=np.float32), nthreads=1)
+        return rays, hits["t_hit"].numpy(), hits["primitive_normals"].numpy()
+
+    points, (lost_below, kept_above) = np.empty((0, 3)), camera.GRAZING_COSINES
+    for _ in range(0, MOST_RAYS, RAYS):
+        pixels = rng.uniform(low, high, (RAYS, 2))
+        rays, depth, normals = cast(pixels)
+        cosine = np.abs((normals * rays).sum(1)) / np.linalg.norm(rays, axis=1)
+        kept = np.isfinite(depth)
+        kept &= rng.random(RAYS) < (cosine - lost_below) / (kept_above - lost_below)
+        kept = np.flatnonzero(kept)[: 5 * SEEN // 4]  # a few more, for what edges cost
+        around = (pixels[kept, None] + [[-1, -1], [-1, 1], [1, -1], [1, 1]]).reshape(-1, 2)
+        around = cast(around)[1].reshape(-1, 4)
+        edge = ~(around.max(1) - np.minimum(around.min(1), depth[kept]) < camera.EDGE_JUMP)
+        kept = kept[~(edge & (rng.random(len(kept)) < camera.EDGE_LOSS))]
+        points = np.concatenate([points, pose[:3, 3] + depth[kept, None] * rays[kept]])
+        if len(points) >= SEEN:
+            break
+    return points[:SEEN]
+
+
+def measured(
+    points: np.ndarray, eye: np.ndarray, forward: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Points (N, 3) with a stereo camera's noise: of depth along their rays, of pixels across."""
+    rays = points - eye
+    depth = rays @ forward
+    jitter = rng.normal(0, camera.PIXEL_JITTER / CAMERA.fx, rays.shape) * depth[:, None]
+    rays = rays + jitter - (jitter @ forward)[:, None] * forward
+    disparity = CAMERA.fx * camera.BASELINE / depth
+    noisy = disparity + rng.normal(0, camera.DISPARITY_NOISE, len(points))
+    noisy = np.rint(noisy / camera.DISPARITY_STEP) * camera.DISPARITY_STEP
+    return eye + rays * (disparity / noisy)[:, None]
+
+
+def material_file(data: GraspDataset, cameras: int) -> Path:
+    """The file that holds the material of a dataset's objects, made first if there is none."""
+    folder = data.folder / MESHES
+    digest = hashlib.sha256(repr((VERSION, POOL, SEEN, cameras)).encode())
+    for source in sorted(Path(procedural.__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    for name in data.objects:
+        digest.update(f"\n{name}".encode())
+        if (folder / name).is_file():
+            state = (folder / name).stat()
+            digest.update(f" {folder.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
+    path = cache_folder() / "views" / f"{digest.hexdigest()}.npy"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and renamed: another process never reads half a file.
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    shape, make = (len(data.objects),), partial(make_material, folder=folder, cameras=cameras)
+    try:
+        file = np.lib.format.open_memmap(unfinished, "w+", material_type(cameras), shape)
+        bar = partial(tqdm, total=len(file), desc="views of objects", unit="object")
+        if len(file) <= SERIAL:
+            for i, name in enumerate(bar(data.objects)):
+                file[i] = make(name)
+        else:
+            with closing(run_in_order(make, data.objects, os.cpu_count() or 1)) as records:
+                for i, record in enumerate(bar(records)):
+                    file[i] = record
+        file.flush()
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+@lru_cache(maxsize=4)
+def open_material(path: Path) -> np.ndarray:
+    """(O,) records of a material file, memory-mapped; each process opens it for itself."""
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 class GraspSamples(Dataset):
@@ -66,69 +201,164 @@ class GraspSamples(Dataset):
     Args:
         data: the dataset.
         objects: numbers of the objects to use.
+        material: the file of `material_file` for this dataset.
         views: share of full, masked and camera clouds.
         points: points in a view, and in the surface sample half as many.
-        cameras: virtual cameras for each object.
         palm_axis: (3,) direction out of the palm at rest.
+
+    Raises:
+        ValueError: if a kind of view is unknown.
     """
 
     def __init__(
         self,
         data: GraspDataset,
         objects: np.ndarray,
+        material: Path,
         views: dict[str, float],
         points: int,
-        cameras: int,
         palm_axis: np.ndarray,
     ) -> None:
         import roma
 
+        if unknown := set(views) - set(KINDS):
+            raise ValueError(f"views: {', '.join(unknown)}, accepted are {', '.join(KINDS)}")
         used = np.isin(data.object_index, objects)
         self.mano = torch.from_numpy(data.mano[used])
         self.object_index = data.object_index[used]
-        bar = tqdm(objects, desc="objects and views", unit="object")
-        self.views = {i: make_views(data.mesh(i), cameras, int(i)) for i in bar}
-        self.kinds, self.share = list(views), np.array(list(views.values()))
-        self.points = points
+        self.material, self.points = material, points
+        self.kinds, share = list(views), np.array(list(views.values()), float)
+        self.share = share / share.sum()
         orient = roma.rotvec_to_rotmat(self.mano[:, GLOBAL_ORIENT])
         self.approach = (orient @ torch.from_numpy(palm_axis).float()).numpy()
 
     def __len__(self) -> int:
         return len(self.mano)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        known = self.views[self.object_index[index]]
-        kind = rng.choice(self.kinds, p=self.share / self.share.sum())
-        seen = known.surface
-        if kind == "masked":
-            seen = mask(seen, rng)
-        elif kind == "camera" and known.seen:
-            # People, and robots, grasp what they see: no camera behind the palm's far side.
-            facing = np.flatnonzero(known.toward @ self.approach[index] < 0.3)
-            choice = facing if len(facing) else np.arange(len(known.seen))
-            seen = known.seen[rng.choice(choice)]
-        view = seen[rng.choice(len(seen), self.points, replace=len(seen) < self.points)]
-        view = view + rng.normal(0, rng.choice([0, 0.001]), view.shape).astype(np.float32)
-        surface = known.surface[rng.choice(POOL, self.points // 2, replace=False)]
+    def __getitem__(self, batch: tuple[np.ndarray, int]) -> dict[str, torch.Tensor]:
+        """A whole batch: view (B, points, 3), surface (B, points / 2, 3), mano (B, 61), flip (B,).
+
+        Args:
+            batch: (B,) numbers of grasps, and the seed of what is drawn for them.
+        """
+        rows, seed = batch
+        rng, table = np.random.default_rng(seed), open_material(self.material)
+        kinds = rng.choice(self.kinds, len(rows), p=self.share)
+        view = np.empty((len(rows), self.points, 3), np.float32)
+        surface = np.empty((len(rows), self.points // 2, 3), np.float32)
+        pools, origins, steps = table["surface"], table["origin"], table["step"]
+        for i, (row, kind) in enumerate(zip(rows, kinds, strict=True)):
+            number = self.object_index[row]
+            origin, step, pool = origins[number], steps[number], pools[number]
+            surface[i] = origin + step * draw(pool, self.points // 2, rng)
+            if kind == "camera":
+                view[i] = self._seen(table[number], self.approach[row], rng)
+            else:
+                shown = mask(pool, rng) if kind == "masked" else pool
+                view[i] = origin + step * draw(shown, self.points, rng)
+        noise = rng.standard_normal(view.shape, np.float32)
+        view += noise * rng.choice(np.float32([0, 0.001]), (len(rows), 1, 1))
         return {
-            "view": torch.from_numpy(view.astype(np.float32)),
+            "view": torch.from_numpy(view),
             "surface": torch.from_numpy(surface),
-            "mano": self.mano[index],
-            "flip": torch.tensor(rng.integers(4)),
+            "mano": self.mano[rows],
+            "flip": torch.from_numpy(rng.integers(4, size=len(rows))),
         }
+
+    def _seen(self, known: np.void, approach: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        # People, and robots, grasp what they see: no camera behind the palm's far side.
+        toward = known["eye"] - known["origin"]
+        facing = np.flatnonzero(toward @ approach < FACING * np.linalg.norm(toward, axis=1))
+        which = rng.choice(facing if len(facing) else len(toward))
+        points = known["origin"] + known["step"] * draw(known["seen"][which], self.points, rng)
+        return measured(points, known["eye"][which], known["forward"][which], rng)
+
+
+def draw(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 3) of the points, none twice where there are enough."""
+    return points[rng.choice(len(points), count, replace=len(points) < count)]
 
 
 def mask(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Lose 0-90 % of the points: those on one side, or random ones."""
-    keep = max(64, int(len(points) * rng.uniform(0.1, 1.0)))
+    keep = max(FEWEST, int(len(points) * rng.uniform(0.1, 1.0)))
     if rng.random() < 0.3:
         return points[rng.choice(len(points), keep, replace=False)]
     return one_side(points, keep, rng)
 
 
+class Batches(Sampler):
+    """Numbers of the samples in each batch, and a seed for what is drawn for them.
+
+    Drawn here, in the training process: batches don't depend on how many processes make them.
+
+    Args:
+        count: samples there are.
+        size: of a batch.
+        shuffled: anew in each epoch, after torch's seed; what doesn't fill a batch is left out.
+            Otherwise all come in order, and every epoch draws the same.
+    """
+
+    def __init__(self, count: int, size: int, shuffled: bool) -> None:
+        self.count, self.size, self.shuffled = count, size, shuffled
+        self.seed, self.epoch = torch.initial_seed() if shuffled else 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this, so that a resumed training goes on with other batches."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count // self.size if self.shuffled else -(-self.count // self.size)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+        rng = np.random.default_rng([self.seed, self.epoch if self.shuffled else 0])
+        order = rng.permutation(self.count) if self.shuffled else np.arange(self.count)
+        self.epoch += 1
+        for i in range(len(self)):
+            yield order[i * self.size : (i + 1) * self.size], int(rng.integers(2**62))
+
+
+def divide(data: GraspDataset, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the objects for training and for validation, in random order.
+
+    Args:
+        data: its `split` says which objects are which.
+        held_out: share of the objects to hold out if the split names none for validation.
+        seed: of the order.
+
+    Raises:
+        ValueError: if nothing is left for training.
+    """
+    order = np.random.default_rng(seed).permutation(len(data.objects))
+    split = data.split[order]
+    training, validation = order[split == "train"], order[split == "validation"]
+    if not len(validation):
+        count = max(1, round(held_out * len(order)))
+        training, validation = order[count:], order[:count]
+    if not len(training):
+        raise ValueError(
+            f"{data.folder}: no objects for training beside {len(validation)} for validation, "
+            "accepted are two objects or more"
+        )
+    return training, validation
+
+
 class GraspData(lightning.LightningDataModule):
-    """Training and validation samples; whole objects are held out."""
+    """Training and validation samples; whole objects are held out.
+
+    Args:
+        folder: the dataset's.
+        batch: grasps in a batch.
+        views, palm_axis, points: see `GraspSamples`.
+        cameras: virtual cameras for each object.
+        held_out: share of the objects for validation, where the dataset names none.
+        seed: of what is held out.
+        workers: processes that make batches; by default half of the cores, at most 8, and none
+            beside the training process on a machine with two cores or one.
+
+    Raises:
+        ValueError: if there are no objects to hold out, or fewer grasps than fill a batch.
+    """
 
     def __init__(
         self,
@@ -137,25 +367,41 @@ class GraspData(lightning.LightningDataModule):
         views: dict[str, float],
         palm_axis: np.ndarray,
         points: int = 1024,
-        cameras: int = 8,
+        cameras: int = 16,
         held_out: float = 0.05,
         seed: int = 0,
+        workers: int | None = None,
     ) -> None:
         super().__init__()
+        cores = os.cpu_count() or 1
+        self.workers = (min(cores // 2, 8) if cores > 2 else 0) if workers is None else workers
         self.batch = batch
         data = GraspDataset.load(folder)
-        order = np.random.default_rng(seed).permutation(len(data.objects))
-        split = max(1, round(held_out * len(order)))
-        shared = (views, points, cameras, palm_axis)
-        self.validation = GraspSamples(data, order[:split], *shared)
-        self.training = GraspSamples(data, order[split:], *shared)
+        training, validation = divide(data, held_out, seed)
+        shared = (material_file(data, cameras), views, points, palm_axis)
+        self.validation = GraspSamples(data, validation, *shared)
+        self.training = GraspSamples(data, training, *shared)
+        if len(self.training) < batch:
+            raise ValueError(
+                f"batch: {batch}, accepted are at most {len(self.training)}, the grasps to train on"
+            )
         self.measured = []
-        for number in order[: min(split, MEASURED)]:
-            mesh, _ = solid(data.mesh(number), data.objects[number])
+        for number in validation[:MEASURED]:
+            mesh, _ = solid(data.mesh(int(number)), data.objects[number])
             self.measured.append(HeldOut(mesh, view_object(mesh, "full", points).points))
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.training, self.batch, shuffle=True, drop_last=True)
+        return self._loader(self.training, Batches(len(self.training), self.batch, shuffled=True))
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.validation, self.batch)
+        return self._loader(self.validation, Batches(len(self.validation), self.batch, False))
+
+    def _loader(self, samples: GraspSamples, batches: Batches) -> DataLoader:
+        return DataLoader(
+            samples,
+            sampler=batches,
+            batch_size=None,  # the sampler's items are batches
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -33,6 +33,23 @@ def bone_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 3) -> tup
     return centres.flatten(2, 3), radii.flatten(1)
 
 
+def palm_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 4) -> tuple[Tensor, Tensor]:
+    """Spheres along the metacarpals of index to little finger, where a thin wall may cut the palm.
+
+    Args:
+        joints: (B, 21, 3) metres.
+        regions: the hand's tables.
+        per_bone: spheres on each bone.
+
+    Returns:
+        centres (B, 4, per_bone, 3), and radii (4, per_bone), metres.
+    """
+    ends = joints[:, regions.bones.view(5, 4, 2)[1:, 0]]  # (B, 4, 2, 3)
+    ratio = 0.2 + 0.7 * torch.arange(per_bone, device=joints.device) / (per_bone - 1)
+    centres = torch.lerp(ends[:, :, None, 0], ends[:, :, None, 1], ratio[:, None])
+    return centres, regions.bone_radius.view(5, 4)[1:, :1].expand(-1, per_bone)
+
+
 def self_penetration(centres: Tensor, radii: Tensor) -> Tensor:
     """(B,) squared overlap of different fingers' spheres, cm^2; arguments from `bone_spheres`."""
     fingers, per_finger = radii.shape
@@ -53,8 +70,12 @@ def penetration(vertex_distance: Tensor, sphere_distance: Tensor, radii: Tensor)
         radii: (5, S) metres.
     """
     vertices = functional.relu(-CM * vertex_distance).square().sum(dim=1)
-    spheres = functional.relu(CM * (0.8 * radii - sphere_distance)).square().sum(dim=(1, 2))
-    return vertices + 3 * spheres
+    return vertices + 3 * sphere_penetration(sphere_distance, radii)
+
+
+def sphere_penetration(distance: Tensor, radii: Tensor) -> Tensor:
+    """(B,) squared depth, cm^2, of four fifths of each sphere (R, S) inside the object."""
+    return functional.relu(CM * (0.8 * radii - distance)).square().sum(dim=(1, 2))
 
 
 def smooth_length(distance: Tensor) -> Tensor:
@@ -81,7 +102,11 @@ class PadContact:
 
 
 def pad_contact(
-    vertices: Tensor, distance: Tensor, regions: HandRegions, reach: float = float("inf")
+    vertices: Tensor,
+    distance: Tensor,
+    regions: HandRegions,
+    reach: float = float("inf"),
+    squeeze: float = 0.0,
 ) -> PadContact:
     """Lengths that pull the hand's anchors onto the surface.
 
@@ -90,8 +115,9 @@ def pad_contact(
         distance: (B, V) signed distances of the vertices to the object, metres.
         regions: the hand's tables.
         reach: cm beyond which the pull fades; infinite pulls from anywhere.
+        squeeze: metres that pads are pressed in, as soft skin is.
     """
-    length = smooth_length(distance[:, regions.anchors])
+    length = smooth_length(distance[:, regions.anchors] + squeeze)
     if reach < float("inf"):
         length = reach * torch.tanh(length / reach)
     fingers = length[:, :25].view(-1, 5, 5)  # each finger: proximal, middle, three distal anchors

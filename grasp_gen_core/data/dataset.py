@@ -2,9 +2,11 @@
 
 Columns (schema.json beside the table says the same):
     object              "family:seed" of a procedural object, else a mesh file's name
+    split               "train", or "validation" for the shape families held out
     kind                grasp type, see synthesis.taxonomy
     mano                61 float32, in the object's own frame
-    penetration_depth_cm, contact_fingers, hold_cm    what the grasp was kept for
+    contacts, contact_fingers, penetration_depth_cm, penetration_volume_cm3, hold_cm,
+    displacement_cm, force_closure_n    what the grasp was kept for, see synthesis.filter
 """
 
 from __future__ import annotations
@@ -22,11 +24,16 @@ from grasp_gen_core.types import check_mano
 TABLE, SCHEMA, MESHES = "grasps.parquet", "schema.json", "objects"
 COLUMNS = {
     "object": "string: family:seed of a procedural object, else the mesh file's name",
+    "split": "string: train, or validation (whole shape families)",
     "kind": "string: grasp type",
     "mano": "list of 61 float32: betas, global_orient, hand_pose (rad), transl (m), object frame",
-    "penetration_depth_cm": "float32: deepest hand vertex inside the exact mesh",
+    "contacts": "string: thumb, index, middle, ring, little, palm where within 5 mm of the surface",
     "contact_fingers": "float32: fingers within 5 mm",
-    "hold_cm": "float32: largest displacement under gravity along six axes, 0.5 s each",
+    "penetration_depth_cm": "float32: deepest hand vertex inside the exact mesh",
+    "penetration_volume_cm3": "float32: shared by hand and exact mesh, lines 1 mm apart",
+    "hold_cm": "float32: largest displacement under gravity along six axes in MuJoCo, 0.25 s each",
+    "displacement_cm": "float32: displacement after 200 steps of 1/240 s in PyBullet",
+    "force_closure_n": "float32: margin of the anchors in contact, see contact.force_closure",
 }
 
 
@@ -39,6 +46,7 @@ class GraspDataset:
         object_index: (G,) object of each grasp.
         mano: (G, 61) float32.
         kind: (G,) names of grasp types.
+        split: (O,) "train" or "validation".
         folder: the dataset's; mesh files of objects that aren't procedural lie in its `objects`.
     """
 
@@ -46,6 +54,7 @@ class GraspDataset:
     object_index: np.ndarray
     mano: np.ndarray
     kind: np.ndarray
+    split: np.ndarray
     folder: Path
 
     def __len__(self) -> int:
@@ -67,9 +76,12 @@ class GraspDataset:
             raise ValueError(f"{path}: lacks the columns {', '.join(missing)}")
         if table.empty:
             raise ValueError(f"{path}: holds no grasps")
-        names, index = np.unique(table["object"].to_numpy(str), return_inverse=True)
+        names, first, index = np.unique(
+            table["object"].to_numpy(str), return_index=True, return_inverse=True
+        )
+        split = table["split"].to_numpy(str)[first]
         mano = check_mano(np.stack(table["mano"].to_numpy()))
-        return cls(names.tolist(), index, mano, table["kind"].to_numpy(str), Path(folder))
+        return cls(names.tolist(), index, mano, table["kind"].to_numpy(str), split, Path(folder))
 
     def mesh(self, index: int) -> trimesh.Trimesh:
         """Object number `index`, metres."""
@@ -85,6 +97,13 @@ def object_mesh(name: str, folder: Path) -> trimesh.Trimesh:
     if family in FAMILIES and seed.isdigit():
         return make_object(family, int(seed))
     return load_mesh(folder / name)
+
+
+def split_of(name: str) -> str:
+    """The split an object belongs to: whole shape families are held out for validation."""
+    from grasp_gen_core.objects.procedural import HELD_OUT
+
+    return "validation" if name.partition(":")[0] in HELD_OUT else "train"
 
 
 def write_table(folder: Path, parts: list[Path]) -> pd.DataFrame:

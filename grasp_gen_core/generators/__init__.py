@@ -1,4 +1,9 @@
-"""Generators by name: one file a system, weights beside the code."""
+"""Generators by name: one file a system, weights beside the code.
+
+A generator has `sample(points, num, rng)`, which gives (num, 61) hands for one object's points, and
+says how many `proposals` it should make for each grasp that is returned. One that `knows_surface`
+is also given the points' normals and the object's signed distance.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,26 @@ import json
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from grasp_gen_core.hand import ManoHand
 
+if TYPE_CHECKING:
+    from grasp_gen_core.generators.optimiser import Optimiser
+
 WEIGHTS = Path(__file__).with_name("weights")
 CLASSES = {"grasp_cvae": "GraspCVAE"}
-NAMES = tuple(CLASSES)
+NAMES = (*CLASSES, "optimise")
 
 
 def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn.Module:
     """A generator with fresh weights.
 
     Args:
-        name: one of NAMES.
+        name: one of CLASSES.
         hand: the right hand it generates.
         config: the system's settings; missing ones take their defaults.
 
@@ -29,7 +38,7 @@ def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn
         ValueError: if the name or a setting is unknown.
     """
     if name not in CLASSES:
-        raise ValueError(f"generator: {name!r}, accepted are {', '.join(NAMES)}")
+        raise ValueError(f"generator: {name!r}, accepted are {', '.join(CLASSES)}")
     cls = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in (config or {}).items()}
     try:
@@ -38,8 +47,8 @@ def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn
         raise ValueError(f"generator {name}: {error}") from error
 
 
-def load_generator(name: str, hand: ManoHand, folder: Path | None = None) -> nn.Module:
-    """A trained generator, ready to sample.
+def load_generator(name: str, hand: ManoHand, folder: Path | None = None) -> nn.Module | Optimiser:
+    """A generator that is ready to sample; all but "optimise" are trained networks.
 
     Args:
         name: one of NAMES.
@@ -52,9 +61,15 @@ def load_generator(name: str, hand: ManoHand, folder: Path | None = None) -> nn.
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if name == "optimise":
+        from grasp_gen_core.generators.optimiser import Optimiser
+
+        return Optimiser(hand)
+    if name not in CLASSES:
+        raise ValueError(f"generator: {name!r}, accepted are {', '.join(NAMES)}")
     folder = folder or WEIGHTS / name
     try:
-        config = json.loads((folder / "config.json").read_text()) if name in CLASSES else None
+        config = json.loads((folder / "config.json").read_text())
         generator = build_generator(name, hand, config)
         generator.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, json.JSONDecodeError, RuntimeError) as error:

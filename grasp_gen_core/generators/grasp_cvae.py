@@ -50,6 +50,8 @@ class GraspCVAE(nn.Module):
         config: sizes and weights.
     """
 
+    proposals = 8
+    knows_surface = False
     config_class = GraspCVAEConfig
 
     def __init__(self, hand: ManoHand, config: GraspCVAEConfig | None = None) -> None:

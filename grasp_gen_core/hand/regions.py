@@ -45,6 +45,7 @@ class HandRegions(nn.Module):
         palmar: (778,) bool, surface that faces what the hand holds.
         anchors: (32,) vertices on the palmar side (CHOIR's hand anchors): five for each finger
             (three on the distal pad), seven on the palm.
+        index_side: (3,) vertices on the index finger's radial side, which a key is pressed against.
         zones: (778,) long, contact zone 0..4 = fingertip pads thumb to little, 5 = palm, -1 = none
             (GraspTTA, Fig. 5).
         joint_axes: (15, 3, 3) rows flexion, deviation, twist of MANO joints 1-15, rest frame.
@@ -99,6 +100,7 @@ class HandRegions(nn.Module):
             "tips": tips,
             "palmar": palmar,
             "anchors": choose_anchors(template, weights, parts, palmar, toward, joints),
+            "index_side": index_side(template, normals, weights, joints),
             "zones": zones,
             "joint_axes": axes.astype(np.float32),
             "limits": np.radians(limits).astype(np.float32),
@@ -208,6 +210,16 @@ def choose_anchors(
             anchors += spread(template, pad, ANCHORS[name])
     palm = (parts == 5) & palmar & in_front_of_wrist(template, joints)
     return np.array(anchors + spread(template, np.flatnonzero(palm), ANCHORS["palm"]))
+
+
+def index_side(
+    template: np.ndarray, normals: np.ndarray, weights: np.ndarray, joints: np.ndarray
+) -> np.ndarray:
+    """(3,) vertices along the thumb's side of the index finger's two outer phalanges."""
+    radial = joints[FIRST_JOINT[1]] - joints[FIRST_JOINT[2]]
+    facing = normals @ radial > 0.8 * np.linalg.norm(radial)
+    outer = weights[:, FIRST_JOINT[1] + 1] + weights[:, FIRST_JOINT[1] + 2] > 0.8
+    return np.array(spread(template, np.flatnonzero(facing & outer), 3))
 
 
 def spread(template: np.ndarray, candidates: np.ndarray, count: int) -> list[int]:

@@ -54,6 +54,22 @@ def signed_distance(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
     return raycasting_scene(mesh).compute_signed_distance(query, nsamples=5).numpy()
 
 
+def closest_surface(mesh: trimesh.Trimesh, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The surface nearest to each of some points.
+
+    Args:
+        mesh: in metres.
+        points: (..., 3) in metres.
+
+    Returns:
+        Two (..., 3) float32 arrays: the nearest points of the surface, metres, and the outward unit
+        normals of the triangles they lie on.
+    """
+    query = np.ascontiguousarray(points, dtype=np.float32)
+    found = raycasting_scene(mesh).compute_closest_points(query)
+    return found["points"].numpy(), mesh.face_normals[found["primitive_ids"].numpy()]
+
+
 class DistanceGrid(nn.Module):
     """Signed distance sampled on a regular grid, differentiable in the query points.
 
@@ -124,6 +140,13 @@ class DistanceGrid(nn.Module):
         nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         values = self.values[0, 0].permute(2, 1, 0)
         return DistanceGrid(torch.minimum(values, other(nodes)), self.lower, self.upper)
+
+    def mirrored(self) -> DistanceGrid:
+        """Distance to the object's mirror image in the plane x = 0."""
+        mirror = self.lower.new_tensor([-1.0, 1.0, 1.0])
+        low, high = self.lower * mirror, self.upper * mirror
+        values = self.values[0, 0].permute(2, 1, 0).flip(0)
+        return DistanceGrid(values, torch.minimum(low, high), torch.maximum(low, high))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """Signed distance, metres.

@@ -10,8 +10,8 @@ import trimesh
 from grasp_gen_core.objects.camera import DepthCamera, random_view
 from grasp_gen_core.objects.clouds import FEWEST_POINTS, even_surface, thin
 
-VIEWS = ("full", "mask50", "mask90", "camera")
-KEPT = {"full": 1.0, "mask50": 0.5, "mask90": 0.1}  # share of the points
+VIEWS = ("full", "mask50", "mask90", "camera", "mesh")
+KEPT = {"mesh": 1.0, "full": 1.0, "mask50": 0.5, "mask90": 0.1}  # share of the points
 CAMERA_TRIES = 20
 
 
@@ -36,6 +36,7 @@ def view_object(
     - mask50, mask90: of these points half, or nine tenths, are missing: all beyond a plane of
       random direction, as in unfinished scans. (DVQ-VAE, Table 3, masks "part of the object point
       cloud" and doesn't say which. Points missing at random would only make the cloud thinner.)
+    - mesh: the full view's points; the signed distance to the exact mesh is known, too.
     - camera: what a virtual depth camera in a random place sees, in its own frame.
 
     Args:

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+import trimesh
 
 from grasp_gen_core.contact import energies
 from grasp_gen_core.contact.maps import contact_map, contact_value
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.objects.distance import signed_distance
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,47 @@ def test_flat_hand_does_not_touch_itself_and_crossed_fingers_do(hand):
         for mano in (flat, crossed)
     ]
     assert overlap[0] < 0.02 < overlap[1]
+
+
+def test_overlap_of_four_fifths_of_a_sphere():
+    radii = torch.full((2, 3), 0.01)
+    distance = torch.tensor([[[0.05, 0.008, 0.003], [0.009, 0.0, -0.002]]])  # 5, 8 and 10 mm deep
+    value = float(energies.sphere_penetration(distance, radii))
+    assert value == pytest.approx(0.5**2 + 0.8**2 + 1.0**2, abs=1e-6)
+
+
+def test_spheres_fill_the_palm_between_wrist_and_knuckles(hand):
+    vertices, joints = hand(torch.zeros(1, 61))
+    centres, radii = energies.palm_spheres(joints, hand.regions)
+    assert centres.shape == (1, 4, 4, 3) and radii.shape == (4, 4)
+    # Four fifths of each, what counts, are flesh: nothing is met before the skin.
+    skin = trimesh.Trimesh(vertices[0].numpy(), hand.closed_faces.numpy())
+    below = -signed_distance(skin, centres[0].numpy())
+    assert (below > 0.8 * radii.numpy()).all() and (below < 2 * radii.numpy()).all()
+    # A thin wall across the palm is met where no vertex lies inside it.
+    middle = centres[0].mean(dim=(0, 1))
+
+    def wall(points):
+        return (points - middle)[..., 0].abs() - 0.0005
+
+    assert float(energies.sphere_penetration(wall(centres), radii)) > 0.3
+    away = wall(centres + torch.tensor([0.3, 0.0, 0.0]))
+    assert float(energies.sphere_penetration(away, radii)) == 0
+
+
+def test_pressed_pads_rest_below_the_surface(hand):
+    """Where all pads lie at the same depth, the pull vanishes at the squeeze and nowhere else."""
+    vertices = hand(torch.zeros(1, 61))[0]
+
+    def pull(depth: float, squeeze: float) -> list[float]:
+        distance = torch.full(vertices.shape[:2], -depth)
+        found = energies.pad_contact(vertices, distance, hand.regions, squeeze=squeeze)
+        return [float(x.abs().max()) for x in (found.tip, found.middle, found.proximal, found.palm)]
+
+    assert pull(0.002, 0.002) == pytest.approx([0] * 4, abs=1e-6)
+    assert pull(0.0, 0.0) == pytest.approx([0] * 4, abs=1e-6)
+    assert min(pull(0.0, 0.002)) > 0.1 and min(pull(0.002, 0.0)) > 0.1
+    assert pull(0.005, 0.002) == pytest.approx(pull(0.003, 0.0))
 
 
 def test_coupled_fingers_cost_nothing(hand):

@@ -45,6 +45,21 @@ def test_contact_zones_are_fingertip_pads_and_palm(hand):
     assert palm[:, 1].mean() < joints[0, [1, 4, 7, 10]].mean(dim=0)[1]  # on the palm's side (-y)
 
 
+def test_a_key_lies_against_the_index_fingers_thumb_side(hand):
+    side = hand.regions.index_side
+    assert len(set(side.tolist())) == 3 and (hand.parts[side] == 1).all()
+    vertices, joints = hand(torch.zeros(1, 61))
+    vertices, joints = vertices[0, side], joints[0]
+    bone = torch.nn.functional.normalize(joints[17] - joints[2], dim=0)
+    away = vertices - joints[2]
+    along = away @ bone
+    # On the two outer phalanges, off their middle line towards the thumb.
+    assert (along > 0).all() and (along < (joints[17] - joints[2]).norm()).all()
+    across = torch.nn.functional.normalize(away - along[:, None] * bone, dim=1)
+    radial = torch.nn.functional.normalize(joints[1] - joints[4], dim=0)
+    assert (across @ radial > 0.7).all()
+
+
 @pytest.mark.parametrize("finger", range(1, 5))
 def test_flexion_brings_the_fingertip_to_the_palm(hand, finger):
     first = FIRST_JOINT[finger]

@@ -38,7 +38,8 @@ SHAPES = {
     "hammer": lambda: make_object("hammer", 0),
     "screwdriver": lambda: make_object("screwdriver", 0),
     "composite": lambda: make_object("composite", 0),
-    "bottle": lambda: make_object("bottle", 0),
+    "bottle": lambda: make_object("bottle", 1),
+    "drill": lambda: make_object("drill", 0),
 }
 
 
@@ -81,10 +82,14 @@ def test_parts_are_kept_on_disk_by_what_the_mesh_holds():
 
 def test_parts_move_with_the_mesh():
     mesh = make_object("hammer", 1)
+    shift = np.array([0.1, 0, 0])
     here = convex_parts(mesh).parts
-    away = convex_parts(mesh.copy().apply_translation([0.1, 0, 0])).parts
-    for one, two in zip(here, away, strict=True):
-        np.testing.assert_allclose(two.bounds, one.bounds + [0.1, 0, 0], atol=1e-4)
+    away = convex_parts(mesh.copy().apply_translation(shift)).parts
+    # A symmetric thing may be cut another way: the same is what the parts fill together.
+    points = np.random.default_rng(0).uniform(*mesh.bounds, (20000, 3))
+    one, two = inside_hulls(here, points), inside_hulls(away, points + shift)
+    assert (one != two).sum() < 0.02 * one.sum()
+    assert one.sum() > 1000
     assert len(list(cache_folder().glob("*.npz"))) == 2
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import trimesh
 
-from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
+from grasp_gen_core.objects.distance import DistanceGrid, closest_surface, signed_distance
 from grasp_gen_core.objects.procedural import make_object
 
 HALF = np.array([0.03, 0.05, 0.08])  # of the box, metres
@@ -54,6 +54,37 @@ def test_signed_distance_follows_a_mesh_changed_in_place():
     assert signed_distance(mesh, np.zeros((1, 3))) == pytest.approx(-0.03, abs=1e-6)
     mesh.apply_translation([1, 0, 0])
     assert signed_distance(mesh, np.zeros((1, 3))) == pytest.approx(0.97, abs=1e-6)
+
+
+def test_closest_surface_of_a_box_is_its_closed_form(box):
+    points = random_points().reshape(40, 100, 3)
+    found, normals = closest_surface(box, points)
+    assert found.shape == normals.shape == points.shape
+    # Outside it's the point clamped to the box; inside the nearest face's foot.
+    expected, inside = np.clip(points, -HALF, HALF), box_distance(points) < 0
+    axis = (np.abs(points) - HALF).argmax(-1)
+    rows = (*np.nonzero(inside), axis[inside])
+    expected[rows] = (np.sign(points) * HALF)[rows]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # Off edges and corners the face is known: that of the only coordinate beyond.
+    faced = inside | ((np.abs(points) > HALF).sum(-1) == 1)
+    outward = np.eye(3)[axis] * np.sign(points)
+    assert faced.mean() > 0.3
+    np.testing.assert_allclose(normals[faced], outward[faced], atol=1e-6)
+
+
+def test_closest_surface_is_as_far_as_the_distance():
+    mug = make_object("mug", 3)
+    points = random_points()
+    found, normals = closest_surface(mug, points)
+    exact = signed_distance(mug, points)
+    np.testing.assert_allclose(np.linalg.norm(points - found, axis=1), np.abs(exact), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    # Where a point lies over its face, the normal leads to it from outside and away from inside.
+    side = ((points - found) * normals).sum(1)
+    over = np.abs(side) > 0.99 * np.abs(exact)
+    assert over.mean() > 0.3
+    np.testing.assert_array_equal(side[over] > 0, exact[over] > 0)
 
 
 def test_mesh_grid_value_and_gradient(sphere):

@@ -12,7 +12,7 @@ from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
 from grasp_gen_core.objects.sampling import outward_normals, sample_surface
 from grasp_gen_core.refiners import get_refiner
 from grasp_gen_core.refiners.quick import refine
-from grasp_gen_core.synthesis.optimise import optimise_grasps
+from grasp_gen_core.synthesis.optimise import Target, optimise_grasps
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def measure(hand, mano, mesh) -> tuple[float, float]:
 
 def test_disturbed_grasps_recover_contact_without_penetration(hand):
     can = trimesh.creation.cylinder(0.03, 0.14)
-    good = optimise_grasps(can, hand, 12, seed=0, steps=60).mano
+    target = Target.from_mesh(can, torch.device("cpu"))
+    good = optimise_grasps(target, hand, 12, seed=0, steps=60).mano
     noise = torch.randn(good.shape, generator=torch.Generator().manual_seed(0))
     noise[:, :10] = 0
     scale = torch.tensor([0.0] * 10 + [0.2] * 3 + [0.12] * 45 + [0.015] * 3)

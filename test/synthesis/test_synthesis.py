@@ -1,110 +1,123 @@
-"""Synthesised grasps: what every kept one must be, on a can that people can hold."""
+"""Datasets made of a folder of meshes: shares, reasons, and runs that are broken off."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import trimesh
 
-from grasp_gen_core.data.dataset import COLUMNS, GraspDataset
-from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.metrics.contact_fingers import finger_touches
-from grasp_gen_core.metrics.hold_worst_axis import HoldTest, hand_cells
-from grasp_gen_core.objects.distance import signed_distance
-from grasp_gen_core.synthesis import MAX_DEPTH_CM, MAX_HOLD_CM, make_grasps, synthesize
-from grasp_gen_core.synthesis.optimise import best_starts, object_grid, place_hands
-from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES, pre_shapes
+from grasp_gen_core.data.dataset import COLUMNS, GraspDataset, split_of
+from grasp_gen_core.objects.procedural import FAMILIES, HELD_OUT
+from grasp_gen_core.synthesis import list_objects, synthesize
+
+COUNT = 9  # three of each object
+MESHES = {
+    "a_crate.ply": lambda: trimesh.creation.box((0.15, 0.15, 0.15)),
+    "b_can.ply": lambda: trimesh.creation.cylinder(0.03, 0.12),
+    "c_box.stl": lambda: trimesh.creation.box((0.05, 0.04, 0.11)),
+}
 
 
 @pytest.fixture(scope="module")
-def hand() -> ManoHand:
-    return ManoHand()
+def meshes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("meshes")
+    for name, make in MESHES.items():
+        make().export(folder / name)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def can() -> trimesh.Trimesh:
-    return trimesh.creation.cylinder(0.03, 0.14)
+def dataset(meshes, tmp_path_factory) -> tuple[Path, pd.DataFrame]:
+    """A folder that an unbroken run has filled, and what it gave back."""
+    out = tmp_path_factory.mktemp("out") / "set"
+    return out, synthesize(str(meshes), COUNT, out, device="cpu", quiet=True)
 
 
-@pytest.fixture(scope="module")
-def kept(hand, can) -> pd.DataFrame:
-    return make_grasps(can, hand, 32, seed=0)
+def test_each_object_gives_its_share(dataset, meshes):
+    out, table = dataset
+    assert table["object"].value_counts().to_dict() == {"b_can.ply": 3, "c_box.stl": 3}
+    assert (table["split"] == "train").all()
+    assert list(table.columns) == list(COLUMNS)
+    assert json.loads((out / "schema.json").read_text()).keys() == COLUMNS.keys()
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "grasps.parquet"), table)
+    data = GraspDataset.load(out)
+    assert data.objects == ["b_can.ply", "c_box.stl"] and len(data) == 6
+    for number, name in enumerate(data.objects):
+        np.testing.assert_allclose(data.mesh(number).extents, MESHES[name]().extents, atol=1e-6)
+    assert sorted(path.name for path in (out / "objects").iterdir()) == data.objects
 
 
-def test_a_can_is_easy_to_hold(kept):
-    assert len(kept) >= 10
-    assert kept["kind"].nunique() >= 3
+def test_the_report_tells_what_failed_and_why(dataset):
+    out, _ = dataset
+    report = json.loads((out / "report.json").read_text())
+    assert list(report) == list(MESHES)
+    crate = report["a_crate.ply"]
+    assert crate["kept"] == crate["tried"] == 0
+    assert crate["error"].startswith("no grasp type fits anywhere: accepted are")
+    for name in ("b_can.ply", "c_box.stl"):
+        found = report[name]
+        assert found["kept"] == 3 and found["error"] == ""
+        counts = list(found["failed"].values())
+        assert counts == sorted(counts, reverse=True) and 0 not in counts
+        assert sum(counts) + 3 == found["tried"]
 
 
-def test_kept_grasps_hold_what_the_filters_promise(kept, hand, can):
-    mano = torch.tensor(np.stack(kept["mano"]))
-    with torch.no_grad():
-        vertices = hand(mano)[0]
-    # Depth by trimesh, which shares no code with the filter.
-    inside = -trimesh.proximity.ProximityQuery(can).signed_distance(vertices.reshape(-1, 3))
-    depth = -100 * inside.reshape(len(mano), -1).min(axis=1)
-    np.testing.assert_allclose(depth, kept["penetration_depth_cm"], atol=0.01)
-    assert (depth <= MAX_DEPTH_CM + 0.01).all()
-    assert (kept["hold_cm"] <= MAX_HOLD_CM).all()
-    touches = finger_touches(torch.tensor(signed_distance(can, vertices.numpy())), hand.parts)
-    assert touches[:, 0].all() and (touches[:, 1:].any(dim=1)).all()
-    low, high = hand.regions.limits.unbind(-1)
-    angles = hand.regions.to_angles(mano[:, 13:58])
-    assert (angles >= low - 1e-4).all() and (angles <= high + 1e-4).all()
+def test_a_killed_run_goes_on_with_what_is_missing(dataset, meshes, tmp_path):
+    """Of a whole run two parts are lost; kill -9 comes when one of them is there again."""
+    out, parts = tmp_path / "set", tmp_path / "set" / "parts"
+    shutil.copytree(dataset[0], out)
+    (out / "grasps.parquet").unlink()
+    can, crate, box = (next(parts.glob(f"{name}*.parquet")) for name in "bac")
+    crate.unlink()
+    box.unlink()
+    code = "from grasp_gen_core.synthesis import synthesize\nif __name__ == '__main__':\n"
+    code += f"    synthesize({str(meshes)!r}, {COUNT}, {str(out)!r}, device='cpu', quiet=True)\n"
+    (tmp_path / "run.py").write_text(code)
+    running = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not crate.exists() and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    assert crate.exists() and not box.exists() and not (out / "grasps.parquet").exists()
+    before = [path.stat().st_mtime_ns for path in (can, crate)]
+    table = synthesize(str(meshes), COUNT, out, device="cpu", quiet=True)
+    pd.testing.assert_frame_equal(table, dataset[1])
+    assert [path.stat().st_mtime_ns for path in (can, crate)] == before
+    assert box.exists() and not list(parts.glob("*.tmp"))
+    reports = [(folder / "report.json").read_text() for folder in (out, dataset[0])]
+    assert reports[0] == reports[1]
 
 
-def test_a_grasp_backed_off_by_three_centimetres_drops_the_object(kept, hand, can):
-    mano = torch.tensor(np.stack(kept["mano"][:6]))
-    vertices, _ = hand(mano)
-    palm = vertices[:, hand.regions.zones == 5].mean(dim=1)
-    away = torch.nn.functional.normalize(palm - torch.tensor(can.center_mass).float(), dim=1)
-    moved = vertices + 0.03 * away[:, None] + torch.tensor([0.0, 0.0, 0.2])
-    lost = HoldTest(can, hand_cells(hand), duration=0.3)(moved.numpy())
-    assert (lost.displacement_cm > MAX_HOLD_CM).all()
+def test_procedural_objects_come_in_turn_and_few_are_held_out():
+    names, _ = list_objects("procedural", 20000, seed=1)
+    families = [name.partition(":")[0] for name in names]
+    assert families[: len(FAMILIES) - len(HELD_OUT)] == [f for f in FAMILIES if f not in HELD_OUT]
+    assert set(families) == set(FAMILIES) and len(set(names)) == len(names)
+    held_out = [name for name in names if split_of(name) == "validation"]
+    assert {name.partition(":")[0] for name in held_out} == set(HELD_OUT)
+    assert 0.04 < len(held_out) / len(names) < 0.06
+    fewer, _ = list_objects("procedural", 1000, seed=1)
+    assert fewer == names[: len(fewer)] != list_objects("procedural", 1000, seed=2)[0]
 
 
-def test_starts_are_outside_and_span_the_object(hand, can):
-    grid = object_grid(can, torch.device("cpu"))
-    rng = torch.Generator().manual_seed(1)
-    starts = place_hands(can, grid, hand, pre_shapes(hand), 128, rng)
-    assert 32 < len(starts.mano) <= 128
-    widths = torch.tensor([kind.max_width for kind in GRASP_TYPES])[starts.kind]
-    assert (widths > 0.03).all()
-    chosen = best_starts(starts, grid, hand, 16)
-    with torch.no_grad():
-        distance = grid(hand(chosen.mano)[0])
-    assert (distance.amin(dim=1) < 0.03).all()  # near the can
-
-
-def test_same_seed_same_grasps_and_files(tmp_path):
-    can = trimesh.creation.cylinder(0.025, 0.12)
-    folder = tmp_path / "meshes"
-    folder.mkdir()
-    can.export(folder / "can.ply")
-    one, two = (
-        synthesize(str(folder), 5, tmp_path / name, device="cpu", quiet=True) for name in "ab"
-    )
-    pd.testing.assert_frame_equal(one, two)
-    assert set(one.columns) == set(COLUMNS)
-    data = GraspDataset.load(tmp_path / "a")
-    assert data.objects == ["can.ply"] and len(data) == len(one)
-    np.testing.assert_allclose(data.mesh(0).extents, can.extents, atol=1e-6)
-    # A second run finds the object done.
-    again = synthesize(str(folder), 5, tmp_path / "a", device="cpu", quiet=True)
-    pd.testing.assert_frame_equal(one, again)
-
-
-def test_open_meshes_are_named_and_refused(tmp_path):
+def test_meshes_that_give_nothing_are_named(tmp_path):
     sheet = trimesh.creation.box((0.05, 0.05, 0.05))
     sheet.update_faces(np.arange(len(sheet.faces)) > 1)
     sheet.export(tmp_path / "sheet.ply")
-    with pytest.raises(ValueError, match=r"sheet\.ply: mesh: 1 open boundary loop"):
-        synthesize(str(tmp_path), 5, tmp_path / "out", device="cpu", quiet=True)
-
-
-def test_things_nobody_can_hold_are_named_and_refused(tmp_path):
-    trimesh.creation.box((0.5, 0.5, 0.5)).export(tmp_path / "crate.ply")
-    with pytest.raises(ValueError, match=r"no grasp was kept \(crate\.ply: "):
+    MESHES["a_crate.ply"]().export(tmp_path / "crate.ply")
+    says = r"no grasp was kept \(crate\.ply: no grasp type fits.*sheet\.ply: mesh: 1 open boundary"
+    with pytest.raises(ValueError, match=says):
         synthesize(str(tmp_path), 5, tmp_path / "out", device="cpu", quiet=True)
 
 

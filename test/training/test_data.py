@@ -1,0 +1,252 @@
+"""Training samples against the meshes they come from."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import training.data
+from grasp_gen_core.data.dataset import GraspDataset, object_mesh
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.objects.camera import DepthCamera, random_view
+from grasp_gen_core.objects.distance import build_scene, signed_distance
+from training.data import (
+    Batches,
+    GraspData,
+    GraspSamples,
+    divide,
+    draw,
+    make_material,
+    mask,
+    material_file,
+    measured,
+    open_material,
+    seen_points,
+)
+
+ROOT = Path(__file__).parents[2]
+OBJECTS, CAMERAS, POINTS = ["mug:3", "bottle:1", "bowl:2", "can:5"], 3, 256
+
+
+@pytest.fixture(scope="module")
+def data() -> GraspDataset:
+    """Random hands on four objects; the last one is for validation."""
+    rng = np.random.default_rng(0)
+    mano = rng.normal(0, 0.5, (200, 61)).astype(np.float32)
+    split = np.array(["train", "train", "train", "validation"])
+    index = rng.integers(4, size=200)
+    kind = np.full(200, "power")
+    return GraspDataset(OBJECTS, index, mano, kind, split, ROOT / "training" / "data")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def material(data) -> Path:
+    return material_file(data, CAMERAS)
+
+
+def metres(record, field):
+    return record["origin"] + record["step"] * record[field].astype(float)
+
+
+def samples(data, material, views):
+    palm = ManoHand().regions.palm_axis.numpy()
+    return GraspSamples(data, np.arange(len(OBJECTS)), material, views, POINTS, palm)
+
+
+def occluded(mesh, eye, points):
+    """Whether a ray from the eye meets the mesh more than 0.2 mm before each point."""
+    rays = points - eye
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    both = np.concatenate([np.broadcast_to(eye, rays.shape), rays], axis=1, dtype=np.float32)
+    hit = build_scene(mesh.vertices, mesh.faces).cast_rays(both)["t_hit"].numpy()
+    return hit < np.linalg.norm(points - eye, axis=1) - 2e-4
+
+
+@pytest.mark.parametrize("number", range(len(OBJECTS)))
+def test_material_lies_on_the_surface_and_is_in_sight(data, material, number):
+    mesh, record = data.mesh(number), open_material(material)[number]
+    surface = metres(record, "surface")
+    assert np.abs(signed_distance(mesh, surface)).max() < 2e-5
+    np.testing.assert_allclose(surface.mean(0), mesh.triangles_center.T @ mesh.area_faces
+                               / mesh.area, atol=0.03 * mesh.extents.max())  # fmt: skip
+    for camera in range(CAMERAS):
+        seen, eye = metres(record, "seen")[camera], record["eye"][camera]
+        assert np.abs(signed_distance(mesh, seen)).max() < 5e-5
+        assert not occluded(mesh, eye, seen).any()
+        assert np.linalg.norm(record["forward"][camera]) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mug:3", "bowl:2"])
+def test_seen_points_are_what_the_depth_camera_captures(name):
+    mesh = object_mesh(name, ROOT)
+    size = np.linalg.norm(mesh.extents)
+    for seed in range(3):
+        pose = random_view(mesh, seed)
+        eye, forward = pose[:3, 3], pose[:3, 2]
+        whole = DepthCamera().capture(mesh, pose, seed) @ pose[:3, :3].T + eye
+        exact = seen_points(mesh, pose, np.random.default_rng(seed))
+        drawn = measured(exact, eye, forward, np.random.default_rng(seed))
+        # 1024 of its points: the same place and extent, but for chance.
+        np.testing.assert_allclose(drawn.mean(0), whole.mean(0), atol=0.02 * size)
+        np.testing.assert_allclose(drawn.std(0), whole.std(0), atol=0.015 * size)
+        noise = (np.abs(signed_distance(mesh, points)) for points in (drawn, whole))
+        assert np.divide(*map(np.median, noise)) == pytest.approx(1, abs=0.15)
+        assert 2e-4 < np.linalg.norm(drawn - exact, axis=1).mean() < 3e-3
+
+
+def test_masked_views_lie_on_one_side_or_are_thinned():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(4096, 3))
+    share, sided = [], 0
+    for _ in range(300):
+        kept = mask(points, rng)
+        share.append(len(kept) / len(points))
+        assert len(np.unique(kept, axis=0)) == len(kept)
+        if share[-1] < 0.8:
+            rest = points[~np.isin(points[:, 0], kept[:, 0])]
+            normal = kept.mean(0) - rest.mean(0)
+            cut = np.quantile(points @ normal, 1 - share[-1])
+            sided += np.mean(kept @ normal > cut) > 0.95  # at random it is their share
+    assert min(share) >= 0.099 and max(share) <= 1
+    assert np.mean(share) == pytest.approx(0.55, abs=0.04)
+    assert sided / np.sum(np.array(share) < 0.8) == pytest.approx(0.7, abs=0.1)
+
+
+def test_views_of_a_batch(data, material):
+    """Full clouds lie all around; masked and camera ones too lie on their own object."""
+    rows = np.arange(40)
+    for kind, most in (("full", 5e-3), ("masked", 5e-3), ("camera", 0.012)):
+        batch = samples(data, material, {kind: 1.0})[rows, 5]
+        assert batch["view"].shape == (40, POINTS, 3) and batch["view"].dtype == torch.float32
+        assert batch["surface"].shape == (40, POINTS // 2, 3)
+        assert torch.equal(batch["mano"], torch.from_numpy(data.mano[rows]))
+        assert set(batch["flip"].tolist()) <= set(range(4))
+        noise = []
+        for number, view, surface in zip(
+            data.object_index, batch["view"], batch["surface"], strict=False
+        ):
+            mesh = data.mesh(int(number))
+            assert np.abs(signed_distance(mesh, surface.numpy())).max() < 2e-5
+            noise.append(np.abs(signed_distance(mesh, view.numpy())).max())
+        assert max(noise) < most
+        assert kind == "camera" or min(noise) < 2e-5 < 2e-3 < max(noise)  # some without noise
+
+
+def test_cameras_look_past_the_hand(data, material, monkeypatch):
+    eyes = []
+    monkeypatch.setattr(training.data, "measured", lambda p, eye, *_: eyes.append(eye) or p)
+    grasps = samples(data, material, {"camera": 1.0})
+    grasps[np.arange(100), 0]
+    chosen = 0
+    for row, eye in enumerate(eyes):
+        known = open_material(material)[data.object_index[row]]
+        toward = np.concatenate([[eye], known["eye"]]) - known["origin"]
+        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+        facing = toward @ grasps.approach[row] < 0.3
+        assert facing[0] or not facing.any()
+        chosen += facing.any() and not facing.all()
+    assert chosen > 20  # the rule had something to choose
+
+
+def test_cache_gives_the_same_and_follows_what_it_is_made_of(data, material, monkeypatch):
+    table = open_material(material)
+    for number, name in enumerate(OBJECTS):
+        assert make_material(name, data.folder, CAMERAS) == table[number]
+    assert list(material.parent.iterdir()) == [material]  # nothing unfinished stays
+    monkeypatch.setattr(training.data, "make_material", None)
+    assert material_file(data, CAMERAS) == material  # not made again
+    with pytest.raises(TypeError):
+        material_file(data, CAMERAS + 1)
+    with pytest.raises(TypeError):
+        material_file(dataclasses.replace(data, objects=OBJECTS[::-1]), CAMERAS)
+
+
+def test_changed_mesh_files_are_noticed(tmp_path, data):
+    meshes = tmp_path / "objects"
+    meshes.mkdir()
+    one = dataclasses.replace(data, objects=["thing.ply"], folder=tmp_path)
+    made = []
+    for name in ("can:1", "can:2"):
+        object_mesh(name, tmp_path).export(meshes / "thing.ply")
+        made.append(material_file(one, 1))
+    assert made[0] != made[1]
+    assert open_material(made[0])[0] != open_material(made[1])[0]
+
+
+def test_batches_are_the_same_for_the_same_seed_and_any_workers(data, material, monkeypatch):
+    monkeypatch.setattr(GraspDataset, "load", lambda folder: data)
+    views = {"full": 0.4, "masked": 0.2, "camera": 0.4}
+
+    def epochs(workers, seed):
+        torch.manual_seed(seed)
+        palm = ManoHand().regions.palm_axis.numpy()
+        made = GraspData("", 32, views, palm, 64, CAMERAS, workers=workers)
+        loader = made.train_dataloader()
+        batches = [batch["view"] for _ in range(2) for batch in loader]
+        assert len(batches) == 2 * len(loader)
+        return torch.stack(batches), [batch["view"] for batch in made.val_dataloader()]
+
+    first, held = epochs(0, 1)
+    assert torch.equal(first, epochs(2, 1)[0]) and torch.equal(first, epochs(0, 1)[0])
+    other, held_again = epochs(0, 2)
+    assert not torch.equal(first, other) and not torch.equal(first[: len(first) // 2],
+                                                             first[len(first) // 2 :])  # fmt: skip
+    assert all(map(torch.equal, held, held_again))  # validation losses can be compared
+    assert sum(map(len, held)) == np.sum(data.object_index == 3)
+
+
+def test_every_grasp_comes_once_in_an_epoch():
+    batches = Batches(10, 4, shuffled=True)
+    shuffled, inorder = list(batches), list(Batches(10, 4, shuffled=False))
+    assert len({int(i) for rows, _ in shuffled for i in rows}) == 8
+    assert np.concatenate([rows for rows, _ in inorder]).tolist() == list(range(10))
+    assert len({seed for _, seed in shuffled + inorder}) == 5
+    second = list(batches)
+    batches.set_epoch(1)  # as a resumed training does
+    assert [seed for _, seed in batches] == [seed for _, seed in second]
+    assert [seed for _, seed in shuffled] != [seed for _, seed in second]
+
+
+def test_split_is_respected(data):
+    training_objects, validation = divide(data, 0.5, 0)
+    assert sorted(training_objects) == [0, 1, 2] and validation.tolist() == [3]
+    unnamed = dataclasses.replace(data, split=np.full(4, "train"))
+    first, second = divide(unnamed, 0.5, 0), divide(unnamed, 0.5, 1)
+    assert len(first[0]) == len(first[1]) == 2 and sorted(np.concatenate(first)) == [0, 1, 2, 3]
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
+
+
+def test_what_cannot_be_trained_on_is_named(data, material, monkeypatch):
+    single = dataclasses.replace(data, objects=OBJECTS[:1], split=np.array(["train"]))
+    with pytest.raises(ValueError, match="two objects"):
+        divide(single, 0.05, 0)
+    with pytest.raises(ValueError, match="side, accepted are full, masked, camera"):
+        samples(data, material, {"side": 1.0})
+    monkeypatch.setattr(GraspDataset, "load", lambda folder: data)
+    with pytest.raises(ValueError, match="batch: 999"):
+        GraspData("", 999, {"full": 1.0}, np.array([0, 0, 1.0]), 64, CAMERAS)
+
+
+def test_draw_repeats_only_when_it_must():
+    points, rng = np.arange(30).reshape(10, 3), np.random.default_rng(0)
+    assert len(np.unique(draw(points, 10, rng), axis=0)) == 10
+    assert draw(points, 25, rng).shape == (25, 3)
+
+
+def test_default_workers_leave_small_machines_alone(data, monkeypatch):
+    monkeypatch.setattr(GraspDataset, "load", lambda folder: data)
+    for cores, workers in ((1, 0), (2, 0), (4, 2), (64, 8)):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        made = GraspData("", 8, {"full": 1.0}, np.array([0, 0, 1.0]), 64, CAMERAS)
+        assert made.workers == workers
