@@ -18,6 +18,7 @@ import pandas as pd
 PER_ROUND = 40  # hands at most that are optimised at once on one object
 PER_OBJECT = 20  # grasps kept of a procedural object
 ROUNDS = 3  # as many on an object that gave less than half of what was wanted
+HOPELESS = 0.1  # but none after a round that kept less than this share
 MOST_ON_GPU = 8  # processes that share a GPU for the optimisation; each keeps a context there
 REPORT = "report.json"
 
@@ -226,6 +227,8 @@ def _one_object(
             tables.append(kept)
             report.tried += len(kept) + sum(failed.values())
             report.failed.update(failed)
+            if len(kept) < HOPELESS * hands:
+                break
     except ValueError as error:
         report.error = str(error)
     if tables:
