@@ -91,9 +91,11 @@ grasps come from the project's own code.
 
 ```python
 import pandas
+
 grasps = pandas.read_parquet("{TABLE}")
 
 from grasp_gen_core.objects.procedural import make_object  # only to rebuild the objects
+
 mesh = make_object("{name.replace(":", '", ')})  # {name}
 ```
 

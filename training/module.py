@@ -78,7 +78,9 @@ class GeneratorTraining(lightning.LightningModule):
         return losses["loss"]
 
     def configure_optimizers(self) -> dict:
-        optimiser = torch.optim.AdamW(self.generator.parameters(), lr=self.lr, weight_decay=1e-4)
+        optimiser = torch.optim.AdamW(
+            self.generator.parameters(), lr=self.lr, weight_decay=1e-4, fused=True
+        )
         warm = min(200, self.steps // 10 + 1)
 
         def rate(step: int) -> float:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from grasp_gen_core.contact.maps import contact_value
 from grasp_gen_core.generators.layers.frames import principal_frame
+from grasp_gen_core.generators.layers.losses import is_inside, nearest
+from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
@@ -114,14 +116,13 @@ class GraspCVAE(nn.Module):
         betas = (predicted - truth)[:, BETAS].square().sum(dim=1).mean()
         kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
 
-        apart, nearest = torch.cdist(surface, vertices).min(dim=2)
-        inside = is_inside(surface, vertices, nearest, hand.closed_faces)
+        apart, index = nearest(surface, vertices)
+        inside = is_inside(surface, vertices, index, hand.closed_faces)
         penetration = (CM * apart * inside).square().sum(dim=1) / inside.sum(dim=1).clamp(min=1)
 
         prior = hand.regions.zones >= 0  # Fig. 5: six prior contact regions
-        with torch.no_grad():
-            true_apart = torch.cdist(surface, true_vertices[:, prior]).amin(dim=2)
-        prior_apart = torch.cdist(surface, vertices[:, prior]).amin(dim=2)
+        true_apart, _ = nearest(surface, true_vertices[:, prior])
+        prior_apart, _ = nearest(surface, vertices[:, prior])
         contact = contact_value(prior_apart) - contact_value(true_apart)  # L_O
         close = prior_apart <= 0.01  # L_H: T = 1 cm
         hand_contact = ((CM * prior_apart) ** 2 * close).sum(dim=1) / close.sum(dim=1).clamp(min=1)
@@ -158,31 +159,3 @@ class GraspCVAE(nn.Module):
         transl = 0.1 * wrist - hand.root(betas)
         orient = roma.rotmat_to_rotvec(rotation)
         return torch.cat([betas, orient, hand.regions.to_pose(angles), transl], dim=1)
-
-
-def mlp(inside: int, hidden: tuple[int, ...], outside: int) -> nn.Sequential:
-    """Fully connected layers with ReLU between them."""
-    layers: list[nn.Module] = []
-    for width in hidden:
-        layers += [nn.Linear(inside, width), nn.ReLU()]
-        inside = width
-    return nn.Sequential(*layers, nn.Linear(inside, outside))
-
-
-def is_inside(points: Tensor, vertices: Tensor, nearest: Tensor, faces: Tensor) -> Tensor:
-    """(B, N) whether points lie behind the hand's skin at their nearest vertex.
-
-    Args:
-        points: (B, N, 3); vertices: (B, V, 3); nearest: (B, N) vertex numbers; faces: (F, 3).
-    """
-    with torch.no_grad():
-        corners = vertices[:, faces]
-        face_normals = torch.linalg.cross(
-            corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-        )
-        normals = torch.zeros_like(vertices)
-        for corner in range(3):
-            normals.index_add_(1, faces[:, corner], face_normals)
-        index = nearest[..., None].expand(-1, -1, 3)
-        outward = points - vertices.gather(1, index)
-        return (outward * normals.gather(1, index)).sum(dim=2) < 0

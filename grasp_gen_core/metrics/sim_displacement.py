@@ -95,6 +95,7 @@ class SimTest:
         gravity: m/s^2.
         drift: also run without gravity; else the drift is NaN, `unstable` tells only what is thrown
             under gravity, and a test takes half the time.
+        lost: metres from which the object counts as lost and the run ends.
 
     Raises:
         ValueError: if the mesh isn't watertight.
@@ -106,8 +107,10 @@ class SimTest:
         steps: int = 35,
         gravity: Sequence[float] = (0.0, 9.8, 0.0),
         drift: bool = True,
+        lost: float = np.inf,
     ) -> None:
         self.steps, self.gravity, self.drift = steps, np.asarray(gravity, float), drift
+        self.lost = lost
         self.engine = MENDED
         self.centre, axes, self.inertia = inertia(mesh, MASS)
         self.orientation = _quaternion(axes)
@@ -123,7 +126,7 @@ class SimTest:
         simulation counts as 10 cm; drift isn't measured (NaN).
         """
         test = cls.__new__(cls)
-        test.steps, test.gravity = 35, np.array([0.0, 9.8, 0.0])
+        test.steps, test.gravity, test.lost = 35, np.array([0.0, 9.8, 0.0]), np.inf
         test.engine = PUBLISHED
         test.centre, test.orientation = mesh.vertices.mean(axis=0), (0.0, 0.0, 0.0, 1.0)
         test.inertia = None
@@ -211,9 +214,12 @@ class SimTest:
             bullet.changeDynamics(body, -1, localInertiaDiagonal=self.inertia, **world)
         for _ in range(self.steps):
             bullet.stepSimulation(**world)
-        position, _ = bullet.getBasePositionAndOrientation(body, **world)
+            position, _ = bullet.getBasePositionAndOrientation(body, **world)
+            moved = np.subtract(position, self.centre)
+            if np.linalg.norm(moved) >= self.lost:
+                break
         velocity, _ = bullet.getBaseVelocity(body, **world)
-        return np.subtract(position, self.centre), float(np.linalg.norm(velocity))
+        return moved, float(np.linalg.norm(velocity))
 
 
 def thrown(moved: np.ndarray, speed: float, gravity: np.ndarray) -> bool:

@@ -47,7 +47,7 @@ class GraspMaker:
         self.faces = hand.closed_faces.cpu().numpy()
         self.cells = hand_cells(hand)
         self.hold = HoldTest(mesh, self.cells, duration=HOLD_SECONDS)
-        self.sim = SimTest(mesh, steps=SIM_STEPS, drift=False)
+        self.sim = SimTest(mesh, steps=SIM_STEPS, drift=False, lost=MAX_SIM_CM / 100)
 
     def __call__(
         self, count: int, seed: int, wanted: int | None = None

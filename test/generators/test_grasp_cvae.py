@@ -6,8 +6,8 @@ import torch
 import trimesh
 
 from grasp_gen_core.generators import build_generator, load_generator, save_generator
-from grasp_gen_core.generators.grasp_cvae import is_inside
 from grasp_gen_core.generators.layers.frames import principal_frame
+from grasp_gen_core.generators.layers.losses import is_inside, nearest
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
 
@@ -62,6 +62,15 @@ def test_pointnet_ignores_order_and_repetition():
     shuffled = points[:, torch.randperm(50)]
     torch.testing.assert_close(net(points), net(shuffled))
     torch.testing.assert_close(net(points), net(torch.cat([points, points], dim=1)))
+
+
+def test_pointnet_is_a_maximum_over_points_and_so_is_its_gradient():
+    net, points = PointNet((16, 32, 64)), torch.randn(6, 50, 3)
+    plainly = net.norm(net.last(net.point_layers(10 * points.mT)).max(dim=2).values)
+    weights, found = list(net.parameters()), net(points)
+    torch.testing.assert_close(found, plainly)
+    gradients = (torch.autograd.grad(x.square().sum(), weights) for x in (found, plainly))
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-4)
 
 
 def test_samples_move_with_the_object(hand):
@@ -121,8 +130,8 @@ def test_inside_test_agrees_with_trimesh(hand):
     points = np.concatenate([points, outside]).astype(np.float32)
     truth = solid.contains(points)
     query = torch.from_numpy(points)[None]
-    nearest = torch.cdist(query, vertices).argmin(dim=2)
-    ours = is_inside(query, vertices, nearest, hand.closed_faces)[0].numpy()
+    _, index = nearest(query, vertices)
+    ours = is_inside(query, vertices, index, hand.closed_faces)[0].numpy()
     assert (ours == truth).mean() > 0.95
 
 

