@@ -122,6 +122,10 @@ def add_model_options(parser: argparse.ArgumentParser, num: int = 32, of: str = 
     parser.add_argument("--generator", default="grasp_cvae", metavar="NAME", help=DEFAULT)
     parser.add_argument("--refiner", default="quick", metavar="NAME|none", help=DEFAULT)
     parser.add_argument("--side", choices=("right", "left"), default="right", help=DEFAULT)
+    help = "generator that puts the proposed hands in new places: dvqvae"
+    parser.add_argument("--reposition", metavar="NAME", help=help)
+    help = "options of the generator's sampling, for dvqvae temperature=1,top_k=0"
+    parser.add_argument("--sampling", type=options, default=(), metavar="A=1,B=2", help=help)
     add_common_options(parser)
 
 
@@ -144,6 +148,16 @@ def add_common_options(parser: argparse.ArgumentParser, device: bool = True) -> 
         "--hand", metavar="PATH", help="MANO .pkl or .npz, default: $GRASP_GEN_HAND or the shipped"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def options(text: str) -> tuple[tuple[str, float], ...]:
+    """Names and their numbers."""
+    try:
+        pairs = (pair.split("=") for pair in text.split(","))
+        return tuple((name.strip(), float(value)) for name, value in pairs)
+    except ValueError as error:
+        message = f"{text!r}, accepted are numbers by name, as in temperature=0.8,top_k=16"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def positive(text: str) -> int:
@@ -346,10 +360,9 @@ def prepare() -> None:
 
 
 def build_pipeline(arguments: argparse.Namespace) -> GraspPipeline:
-    from grasp_gen_core.pipeline import GraspPipeline
+    from grasp_gen_core.pipeline import OPTIONS, GraspPipeline
 
-    names = ("generator", "refiner", "device", "hand", "side")
-    return GraspPipeline(**{name: getattr(arguments, name) for name in names})
+    return GraspPipeline(**{name: getattr(arguments, name) for name in OPTIONS})
 
 
 def check_writable(path: Path | None, suffix: str = "") -> None:

@@ -32,7 +32,7 @@ from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.meshes import load_mesh, mesh_files, solid
 from grasp_gen_core.objects.views import VIEWS, view_object
 from grasp_gen_core.parallel import run_in_order
-from grasp_gen_core.pipeline import GraspPipeline
+from grasp_gen_core.pipeline import OPTIONS, GraspPipeline
 from grasp_gen_core.runtime import select_device
 from grasp_gen_core.synthesis.optimise import Target
 from grasp_gen_core.types import GraspSet
@@ -51,7 +51,7 @@ class Settings:
     """What is evaluated, and how.
 
     Args:
-        generator, refiner, device, hand, side: see GraspPipeline.
+        generator, refiner, device, hand, side, reposition, sampling: see GraspPipeline.
         num: grasps for each object.
         view: one of `objects.views.VIEWS`.
         seed: same seed, same numbers.
@@ -65,6 +65,8 @@ class Settings:
     device: str = "auto"
     hand: str | None = None
     side: str = "right"
+    reposition: str | None = None
+    sampling: tuple[tuple[str, float], ...] = ()
     num: int = 20
     view: str = "full"
     seed: int = 0
@@ -280,8 +282,7 @@ def _version(name: str) -> str | None:
 @lru_cache(maxsize=2)
 def _pipeline(settings: Settings) -> tuple[GraspPipeline, ManoHand]:
     """The pipeline, and the hand of its side."""
-    names = ("generator", "refiner", "device", "hand", "side")
-    pipeline = GraspPipeline(**{name: getattr(settings, name) for name in names})
+    pipeline = GraspPipeline(**{name: getattr(settings, name) for name in OPTIONS})
     return pipeline, ManoHand(settings.hand, settings.side)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grasp_gen_core.contact.energies import CM, pad_contact
 from grasp_gen_core.contact.maps import contact_map
-from grasp_gen_core.generators import load_generator
+from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
 from grasp_gen_core.objects.clouds import check_points, thin
 from grasp_gen_core.objects.completion import complete_by_symmetry
@@ -40,6 +40,10 @@ def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
     return DistanceGrid.from_cloud(whole, whole_normals, pitch=GRID_PITCH).union(seen)
 
 
+# What a command's and an evaluation's settings hand to the pipeline.
+OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling")
+
+
 class GraspPipeline:
     """Ranked hands for an object's cloud.
 
@@ -49,12 +53,14 @@ class GraspPipeline:
         device: "auto", "cpu", "cuda" or "cuda:N".
         hand: MANO file; None takes $GRASP_GEN_HAND, else the shipped generic hand.
         side: "right" or "left".
+        reposition: a generator that puts the proposed hands in new places before refinement.
+        sampling: options of the generator's sampling by name, see its `sampling_class`.
 
     Attributes:
         timings: seconds of the last call by stage.
 
     Raises:
-        ValueError: if a name, the device or the hand file isn't accepted.
+        ValueError: if a name, an option, the device or the hand file isn't accepted.
     """
 
     def __init__(
@@ -64,13 +70,16 @@ class GraspPipeline:
         device: str = "auto",
         hand: str | Path | None = None,
         side: str = "right",
+        reposition: str | None = None,
+        sampling: Mapping[str, float] | Iterable[tuple[str, float]] = (),
     ) -> None:
         self.device = select_device(device)
         self.side = check_side(side)
         # Everything works on right hands; left ones are mirror images of both cloud and hand.
         self.hand = ManoHand(hand, "right").to(self.device)
         self.refine = None if refiner == "none" else get_refiner(refiner)
-        self.generator = load_generator(generator, self.hand)
+        self.generator = load_generator(generator, self.hand, sampling=dict(sampling))
+        self.reposition = load_repositioner(reposition, self.hand) if reposition else None
         self.timings: dict[str, float] = {}
 
     def __call__(
@@ -141,6 +150,9 @@ class GraspPipeline:
         if not (self.hand.is_generic or self.generator.knows_surface):
             # Shape components mean something else in another hand's file: take its mean shape.
             mano = self.hand.reshape(mano, torch.zeros_like(mano[:, BETAS]))
+        if self.reposition is not None:
+            with torch.no_grad():
+                mano = self.reposition(mano, cloud)
         return mano
 
     def promising(self, mano: Tensor, grid: DistanceGrid, num: int) -> Tensor:

@@ -2,19 +2,21 @@
 
 A generator has `sample(points, num, rng)`, which gives (num, 61) hands for one object's points, and
 says how many `proposals` it should make for each grasp that is returned. One that `knows_surface`
-is also given the points' normals and the object's signed distance.
+is also given the points' normals and the object's signed distance. One whose sampling can be tuned
+has a `sampling_class`, and keeps its options in `sampling`; one that can `reposition(mano, points)`
+puts hands of any origin in new places.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from grasp_gen_core.hand import ManoHand
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from grasp_gen_core.generators.optimiser import Optimiser
 
 WEIGHTS = Path(__file__).with_name("weights")
-CLASSES = {"grasp_cvae": "GraspCVAE"}
+CLASSES = {"grasp_cvae": "GraspCVAE", "dvqvae": "DVQVAE"}
 NAMES = (*CLASSES, "optimise")
 
 
@@ -47,17 +49,34 @@ def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn
         raise ValueError(f"generator {name}: {error}") from error
 
 
-def load_generator(name: str, hand: ManoHand, folder: Path | None = None) -> nn.Module | Optimiser:
+def load_generator(
+    name: str, hand: ManoHand, folder: Path | None = None, sampling: dict | None = None
+) -> nn.Module | Optimiser:
     """A generator that is ready to sample; all but "optimise" are trained networks.
 
     Args:
         name: one of NAMES.
         hand: the right hand it generates.
         folder: holds model.safetensors and config.json; None takes the shipped weights.
+        sampling: options of the generator's `sampling_class`; missing ones take their defaults.
 
     Raises:
-        ValueError: if the name is unknown or the weights are missing or don't fit.
+        ValueError: if the name or an option is unknown or the weights are missing or don't fit.
     """
+    generator = _load(name, hand, folder)
+    if sampling:
+        cls = getattr(generator, "sampling_class", None)
+        accepted = [field.name for field in fields(cls)] if cls else []
+        if unknown := set(sampling) - set(accepted):
+            raise ValueError(
+                f"sampling: {', '.join(sorted(unknown))} unknown to {name}, "
+                f"accepted are {', '.join(accepted) or 'none'}"
+            )
+        generator.sampling = cls(**sampling)
+    return generator
+
+
+def _load(name: str, hand: ManoHand, folder: Path | None) -> nn.Module | Optimiser:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -77,11 +96,23 @@ def load_generator(name: str, hand: ManoHand, folder: Path | None = None) -> nn.
     return generator.to(hand.faces.device).eval().requires_grad_(False)
 
 
+def load_repositioner(name: str, hand: ManoHand) -> Callable[[Tensor, Tensor], Tensor]:
+    """What puts hands (B, 61) about points (N, 3) in new places: a generator's `reposition`.
+
+    Raises:
+        ValueError: if the name is unknown, or that generator can't.
+    """
+    generator = load_generator(name, hand)
+    if not hasattr(generator, "reposition"):
+        raise ValueError(f"reposition: {name!r}, accepted is dvqvae")
+    return generator.reposition
+
+
 def save_generator(generator: nn.Module, folder: Path) -> None:
     """Write model.safetensors and config.json."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state: dict[str, torch.Tensor] = {k: v.contiguous() for k, v in generator.state_dict().items()}
+    state: dict[str, Tensor] = {k: v.contiguous() for k, v in generator.state_dict().items()}
     save_file(state, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(asdict(generator.config), indent=2) + "\n")

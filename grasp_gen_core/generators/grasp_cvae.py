@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from grasp_gen_core.contact.maps import contact_value
-from grasp_gen_core.generators.layers.frames import principal_frame
+from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import is_inside, nearest
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.pointnet import PointNet
@@ -78,9 +78,7 @@ class GraspCVAE(nn.Module):
         Returns:
             (num, 61) MANO parameters in the frame of the points.
         """
-        flips = torch.arange(4, device=points.device)
-        rotation, centre = principal_frame(points.expand(4, -1, -1), flips)
-        local = (points - centre[:, None]) @ rotation
+        rotation, centre, local = in_four_frames(points)
         feature = self.object_encoder(local)
         chosen = torch.arange(num, device=points.device) % 4
         z = torch.randn(num, self.config.latent, generator=generator).to(points)
@@ -95,11 +93,7 @@ class GraspCVAE(nn.Module):
                 object, `mano` (B, 61) a grasp; metres, one frame. `flip` (B,) 0..3.
         """
         hand, config = self.hand[0], self.config
-        rotation, centre = principal_frame(batch["view"], batch["flip"])
-        view = (batch["view"] - centre[:, None]) @ rotation
-        surface = (batch["surface"] - centre[:, None]) @ rotation
-        back = rotation.mT
-        truth = hand.move(batch["mano"], back, -(back @ centre[..., None])[..., 0])
+        view, surface, truth = in_principal_frame(batch, hand)
         true_vertices, _ = hand(truth)
 
         feature = self.object_encoder(view)
@@ -154,8 +148,6 @@ class GraspCVAE(nn.Module):
         )
         start = torch.eye(3, device=z.device)[:, :2]
         rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + 0.1 * start)
-        low, high = hand.regions.limits.unbind(-1)
-        angles = low + (high - low) * torch.sigmoid(angles.view(-1, 15, 3))
+        pose = hand.regions.to_pose(hand.regions.within_limits(angles))
         transl = 0.1 * wrist - hand.root(betas)
-        orient = roma.rotmat_to_rotvec(rotation)
-        return torch.cat([betas, orient, hand.regions.to_pose(angles), transl], dim=1)
+        return torch.cat([betas, roma.rotmat_to_rotvec(rotation), pose, transl], dim=1)

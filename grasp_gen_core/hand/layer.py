@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from grasp_gen_core.hand.mano_file import read_hand_file
-from grasp_gen_core.hand.regions import HandRegions
+from grasp_gen_core.hand.regions import FIRST_JOINT, HandRegions
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, MANO_SIZE, TRANSL, check_side
 
 GENERIC_HAND = Path(__file__).with_name("generic_hand_RIGHT.npz")
@@ -99,11 +99,39 @@ class ManoHand(nn.Module):
             return mirror_points(output.vertices), mirror_points(joints)
         return output.vertices, joints
 
+    def skeleton(self, mano: Tensor) -> Tensor:
+        """The joints of `forward` without the skin: a tenth of the work.
+
+        The tips are carried by the last bones alone, some tenths of a millimetre off the skin's.
+
+        Args:
+            mano: (B, 61) as for `forward`.
+
+        Returns:
+            (B, 21, 3) metres.
+        """
+        from smplx.lbs import batch_rigid_transform, batch_rodrigues
+
+        if self.mirrored:
+            mano = mirror_mano(mano)
+        model, last = self.model, [first + 2 for first in FIRST_JOINT]
+        shaped = self._shaped(mano[:, BETAS])
+        turns = batch_rodrigues(mano[:, 10:58].reshape(-1, 3)).view(-1, 16, 3, 3)
+        rest = model.J_regressor @ shaped
+        joints, moved = batch_rigid_transform(turns, rest, model.parents)
+        tips = shaped[:, self.regions.tips, :, None]
+        tips = (moved[:, last, :3, :3] @ tips)[..., 0] + moved[:, last, :3, 3]
+        joints = torch.cat([joints, tips], dim=1) + mano[:, None, TRANSL]
+        return mirror_points(joints) if self.mirrored else joints
+
     def root(self, betas: Tensor) -> Tensor:
         """(B, 3) rest position in metres of the wrist joint, about which global_orient turns."""
-        shaped = self.model.v_template + torch.einsum("bk,vxk->bvx", betas, self.model.shapedirs)
-        root = torch.einsum("v,bvx->bx", self.model.J_regressor[0], shaped)
+        root = torch.einsum("v,bvx->bx", self.model.J_regressor[0], self._shaped(betas))
         return mirror_points(root) if self.mirrored else root
+
+    def _shaped(self, betas: Tensor) -> Tensor:
+        """(B, 778, 3) rest surfaces in the file's own frame."""
+        return self.model.v_template + torch.einsum("bk,vxk->bvx", betas, self.model.shapedirs)
 
     def move(self, mano: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
         """The same hands moved rigidly: x -> rotation x + translation.

@@ -128,6 +128,11 @@ class HandRegions(nn.Module):
         """(B, 15, 3) flexion, deviation, twist in radians to (B, 45) axis-angle."""
         return torch.einsum("jax,bja->bjx", self.joint_axes, angles).flatten(1)
 
+    def within_limits(self, free: torch.Tensor) -> torch.Tensor:
+        """(B, 45) any numbers to (B, 15, 3) angles in radians between the joints' limits."""
+        low, high = self.limits.unbind(-1)
+        return low + (high - low) * torch.sigmoid(free.view(-1, 15, 3))
+
 
 def find_tips(
     template: np.ndarray, weights: np.ndarray, joints: np.ndarray

@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from grasp_gen_core.hand import ManoHand
+
 # The four proper turns that keep principal axes on themselves: an axis has no sign of its own.
 FLIPS = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+
+
+def in_four_frames(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One cloud in each of its four principal frames.
+
+    Args:
+        points: (N, 3) metres.
+
+    Returns:
+        rotation (4, 3, 3), centre (4, 3) as of `principal_frame`, and the points in them (4, N, 3).
+    """
+    points = points.expand(4, -1, -1)
+    rotation, centre = principal_frame(points, torch.arange(4, device=points.device))
+    return rotation, centre, (points - centre[:, None]) @ rotation
+
+
+def in_principal_frame(batch: dict[str, Tensor], hand: ManoHand) -> tuple[Tensor, Tensor, Tensor]:
+    """The clouds and hands of a training batch in the principal frame of what is seen.
+
+    Args:
+        batch: `view` (B, N, 3), `surface` (B, M, 3), metres, `mano` (B, 61), `flip` (B,) 0..3.
+        hand: of the `mano`.
+
+    Returns:
+        view (B, N, 3), surface (B, M, 3) and mano (B, 61).
+    """
+    rotation, centre = principal_frame(batch["view"], batch["flip"])
+    view, surface = ((batch[name] - centre[:, None]) @ rotation for name in ("view", "surface"))
+    back = rotation.mT
+    return view, surface, hand.move(batch["mano"], back, -(back @ centre[..., None])[..., 0])
 
 
 def principal_frame(points: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:

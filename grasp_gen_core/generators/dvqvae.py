@@ -1,0 +1,482 @@
+"""DVQ-VAE (Zhao et al., Decomposed Vector-Quantized Variational Autoencoder for Human Grasp
+Generation, ECCV 2024): part-wise codes of the hand, drawn for the object by an autoregressive
+prior, then posture first and position second.
+
+Where this differs from the paper, and why:
+
+- Clouds and hands are in the principal frame of what is seen, so that a moved object gets the
+  same, moved hands.
+- The posture (Eq. 6) includes how the hand is turned. The centred vertices that are encoded show
+  it; without it one posture would have one place, the mean of all that it is held in.
+- The position decoder sees the object from the hand that it places (z_p is encoded in the turned
+  hand's frame). It works for any posture and turn: also those of other generators (`reposition`).
+- Joint angles lie within the hand's limits; the gate (Eq. 8) corrects them before.
+- Contact and penetration (Eq. 13-16) are means over points of the object's surface, of which a
+  batch has few; Eq. 14's counts are softened, so that they have a gradient; lengths in Eq. 15 are
+  centimetres, in metres their weight would be without effect.
+- The prior is trained at the same time, on indices without gradient. A PixelCNN over a column of
+  seven has no vertical stack: it is a gated causal convolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import roma
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
+from grasp_gen_core.generators.layers.losses import is_inside, nearest
+from grasp_gen_core.generators.layers.mlp import mlp
+from grasp_gen_core.generators.layers.pointnet import PointNet
+from grasp_gen_core.hand import PARTS, ManoHand
+from grasp_gen_core.hand.regions import FIRST_JOINT
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
+
+CM = 100.0
+DM = 10.0
+CONTACT = 0.005  # metres from the hand, within which a point is of its contact map
+SOFTNESS = 0.001  # metres over which membership of the contact map fades
+SEEN = 512  # points that encoders see of a larger cloud
+
+
+@dataclass(frozen=True)
+class DVQVAEConfig:
+    """Sizes, and the loss weights of Sec. 4.4.
+
+    The authors' code has 128 entries of 256 and PointNets of 1024 features throughout.
+    """
+
+    entries: int = 128
+    width: int = 64  # of a hand part's code
+    type_features: tuple[int, ...] = (64, 128, 256)
+    pose_features: tuple[int, ...] = (64, 64, 256)
+    part_features: tuple[int, ...] = (32, 64, 128)
+    hidden: tuple[int, int] = (512, 256)
+    prior_width: int = 128
+    prior_layers: int = 4
+    prior_dropout: float = 0.1
+    commitment: float = 1.0
+    beta: float = 0.25
+    patience: int = 200  # steps after which an unused entry is replaced
+    weight_codes: float = 10.0  # lambda_e
+    weight_map: float = 50.0  # -lambda_m
+    weight_contact: float = 1500.0  # lambda_c
+    weight_penetration: float = 5.0  # lambda_p
+    weight_parameters: float = 1.0  # lambda_h; with the paper's 0.1 shapes run away
+    weight_vertices: float = 10.0  # lambda_v
+
+
+@dataclass(frozen=True)
+class DVQVAESampling:
+    """How indices are drawn from the prior.
+
+    Attributes:
+        temperature: divides the logits: below 1 the likely are drawn more often.
+        top_k: only so many likeliest entries are drawn of each codebook; 0 means all.
+
+    Raises:
+        ValueError: if the temperature isn't positive or top_k negative.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature: {self.temperature}, accepted are numbers above 0")
+        if self.top_k < 0 or self.top_k != int(self.top_k):
+            raise ValueError(f"top_k: {self.top_k}, accepted are 0 (all), 1, 2, ...")
+
+
+class Posture(NamedTuple):
+    """What the codes tell of B hands.
+
+    Attributes:
+        betas: (B, 10).
+        turn: (B, 3, 3) the wrist's rotation.
+        pose: (B, 45) axis-angle.
+    """
+
+    betas: Tensor
+    turn: Tensor
+    pose: Tensor
+
+
+class Placed(NamedTuple):
+    """B hands about an object: `mano` (B, 61), `turn` (B, 3, 3), `vertices` (B, 778, 3) in metres
+    and their mean `centre` (B, 3)."""
+
+    mano: Tensor
+    vertices: Tensor
+    turn: Tensor
+    centre: Tensor
+
+
+class DVQVAE(nn.Module):
+    """Object cloud in, MANO hands out.
+
+    Args:
+        hand: the right hand whose parameters are generated.
+        config: sizes and weights.
+    """
+
+    proposals = 8
+    knows_surface = False
+    config_class = DVQVAEConfig
+    sampling_class = DVQVAESampling
+
+    def __init__(self, hand: ManoHand, config: DVQVAEConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or DVQVAEConfig()
+        self.sampling = DVQVAESampling()
+        self.hand = [hand]  # in a list: the hand's tables are no weights of this network
+        feature, parts = config.type_features[-1], len(PARTS)
+        self.type_encoder = PointNet(config.type_features)
+        self.pose_encoder = PointNet(config.pose_features)
+        self.part_encoders = nn.ModuleList(
+            nn.Sequential(
+                PointNet(config.part_features), mlp(config.part_features[-1], (128,), config.width)
+            )
+            for _ in PARTS
+        )
+        self.object_codes = Codebooks(1, config.entries, feature, config)
+        self.hand_codes = Codebooks(parts, config.entries, config.width, config)
+        # Betas, 6D turn, 15 x 3 joint angles.
+        self.posture_decoder = mlp(parts * config.width + feature, config.hidden, 10 + 6 + 45)
+        self.gate = SkeletalGate()
+        self.posture_encoder = mlp(3 * len(hand.regions.anchors), (256,), 128)
+        self.position_decoder = mlp(128 + config.pose_features[-1], config.hidden, 6 + 3)
+        self.prior = GatedPrior(parts, config)
+
+    def sample(self, points: Tensor, num: int, rng: torch.Generator) -> Tensor:
+        """Hands for one cloud (Sec. 3.1, inference).
+
+        Args:
+            points: (N, 3) metres, any frame, full or partial.
+            num: hands wanted.
+            rng: source of randomness, on the CPU.
+
+        Returns:
+            (num, 61) MANO parameters in the frame of the points.
+        """
+        rotation, centre, local = in_four_frames(few_of(points, rng))
+        feature = self.type_encoder(local)
+        _, index, _ = self.object_codes(feature[:, None])
+        chosen = torch.arange(num, device=points.device) % 4
+        indices = self.prior.sample(index[chosen, 0], rng, self.sampling)
+        codes = self.hand_codes.look_up(indices)
+        posture = self.decode_posture(codes, feature[chosen])
+        return self.hand[0].move(
+            self.place(posture, local[chosen]).mano, rotation[chosen], centre[chosen]
+        )
+
+    def reposition(self, mano: Tensor, points: Tensor) -> Tensor:
+        """Hands of any origin, put where the position decoder holds them best (Sec. 4.6).
+
+        Args:
+            mano: (B, 61) hands; their wrists' places don't matter.
+            points: (N, 3) the object, metres, in the same frame.
+
+        Returns:
+            (B, 61) the same postures, slightly turned, in new places.
+        """
+        few = few_of(points, torch.Generator().manual_seed(0))
+        centre = few.mean(dim=0)
+        turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        posture = Posture(mano[:, BETAS], turn, mano[:, HAND_POSE])
+        placed = self.place(posture, (few - centre).expand(len(mano), -1, -1)).mano
+        return torch.cat([placed[:, :58], placed[:, 58:] + centre], dim=1)
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All terms of Eq. 18 and the prior's, their sum under "loss", and codebooks' perplexity.
+
+        Args:
+            batch: `view` (B, N, 3) the points seen, `surface` (B, M, 3) points all around the
+                object, `mano` (B, 61) a grasp; metres, one frame. `flip` (B,) 0..3.
+        """
+        hand, config = self.hand[0], self.config
+        view, surface, mano = in_principal_frame(batch, hand)
+        with torch.no_grad():
+            true_vertices, _ = hand(mano)
+            true_centre = true_vertices.mean(dim=1)
+        true_turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+
+        feature = self.type_encoder(view)
+        _, object_index, object_loss = self.object_codes(feature[:, None])
+        codes, indices, hand_loss = self.hand_codes(
+            self.encode_parts(true_vertices - true_centre[:, None])
+        )
+        posture = self.decode_posture(codes, feature)
+        placed = self.place(posture, view)
+        vertices = placed.vertices
+
+        # Eq. 6, 10, 11: norms, not squares.
+        angles = (posture.pose - mano[:, HAND_POSE], posture.betas - mano[:, BETAS])
+        coarse = (posture.turn - true_turn).flatten(1)
+        parameters = torch.cat([*angles, coarse], dim=1).norm(dim=1)
+        turned, shifted = placed.turn - true_turn, placed.centre - true_centre
+        place = torch.cat([turned.flatten(1), shifted], dim=1).norm(dim=1)
+        apart = (vertices - true_vertices).flatten(1).norm(dim=1)
+
+        prior_zones = hand.regions.zones >= 0  # P_c, what may touch
+        true_distance, _ = nearest(surface, true_vertices)
+        touched = (true_distance < CONTACT).float()
+        count = touched.sum(dim=1).clamp(min=1)
+        distance, index = nearest(surface, vertices)
+        reach, _ = nearest(surface, vertices[:, prior_zones])
+        contact = (reach * touched).sum(dim=1) / count
+        member = torch.sigmoid((CONTACT - distance) / SOFTNESS)
+        missed = ((1 - member) * touched).sum(dim=1) / count
+        inside = is_inside(surface, vertices, index, hand.closed_faces)
+        penetration = (CM * distance * inside).square().sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+
+        terms = {
+            "codes": config.weight_codes * (object_loss + hand_loss),
+            "posture": config.weight_parameters * parameters.mean(),
+            "position": config.weight_parameters * place.mean(),
+            "vertices": config.weight_vertices * apart.mean(),
+            "map": config.weight_map * missed.mean(),
+            "contact": config.weight_contact * contact.mean(),
+            "penetration": config.weight_penetration * penetration.mean(),
+            "prior": self.prior.loss(object_index[:, 0], indices),
+        }
+        spread = zip((*PARTS, "object"), torch.cat([indices, object_index], dim=1).T, strict=True)
+        used = {f"perplexity/{name}": perplexity(index) for name, index in spread}
+        return terms | used | {"loss": sum(terms.values())}
+
+    def encode_parts(self, centred: Tensor) -> Tensor:
+        """(B, 6, width) features of the hand's parts.
+
+        Args:
+            centred: (B, 778, 3) vertices less their mean: they don't tell where the hand is.
+        """
+        parts = self.hand[0].parts
+        encoded = [
+            encoder(centred[:, parts == part]) for part, encoder in enumerate(self.part_encoders)
+        ]
+        return torch.stack(encoded, dim=1)
+
+    def decode_posture(self, codes: Tensor, feature: Tensor) -> Posture:
+        """Codes (B, 6, width) and object features (B, F) to a hand's posture and turn (Eq. 6-8)."""
+        hand = self.hand[0]
+        decoded = self.posture_decoder(torch.cat([codes.flatten(1), feature], dim=1))
+        betas, sixd, free = decoded.split((10, 6, 45), dim=1)
+        free = self.gate(free, betas, hand)
+        return Posture(
+            betas, rotation_6d(sixd), hand.regions.to_pose(hand.regions.within_limits(free))
+        )
+
+    def place(self, posture: Posture, local: Tensor) -> Placed:
+        """The second stage (Eq. 9): where hands are.
+
+        Args:
+            posture: of B hands.
+            local: (B, N, 3) the object's points about their mean, metres.
+        """
+        hand, betas = self.hand[0], posture.betas
+        still = betas.new_zeros(len(betas), 3)
+        upright, _ = hand(torch.cat([betas, still, posture.pose, still], dim=1))
+        mean = upright.mean(dim=1)
+        upright = upright - mean[:, None]
+        # Nothing flows from the position's decoder back into the posture.
+        anchors, turn = upright[:, hand.regions.anchors].detach(), posture.turn.detach()
+        encoded = [self.posture_encoder(DM * anchors.flatten(1)), self.pose_encoder(local @ turn)]
+        sixd, shift = self.position_decoder(torch.cat(encoded, dim=1)).split((6, 3), dim=1)
+        centre = (turn @ shift[..., None])[..., 0] / DM
+        turn = posture.turn @ rotation_6d(0.1 * sixd)
+        # The wrist turns about its own joint.
+        root = hand.root(betas)
+        transl = centre - root - (turn @ (mean - root)[..., None])[..., 0]
+        mano = torch.cat([betas, roma.rotmat_to_rotvec(turn), posture.pose, transl], dim=1)
+        return Placed(mano, upright @ turn.mT + centre[:, None], turn, centre)
+
+
+class Codebooks(nn.Module):
+    """Vector quantisation with a codebook of its own for each part (Eq. 1-5).
+
+    Args:
+        books: codebooks.
+        entries: of each.
+        width: of an entry.
+        config: its commitment, beta and patience.
+    """
+
+    def __init__(self, books: int, entries: int, width: int, config: DVQVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.entries = nn.Parameter(torch.randn(books, entries, width))
+        # Steps since an entry was chosen; the first batch replaces all but those it chooses.
+        self.register_buffer("idle", torch.full((books, entries), float(config.patience)))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Nearest entries (Eq. 4, 5).
+
+        Args:
+            features: (B, books, width).
+
+        Returns:
+            Those entries (B, books, width), their gradient going to the features, their numbers
+            (B, books) and the loss of Eq. 1 or 2.
+        """
+        with torch.no_grad():
+            index = torch.cdist(features.transpose(0, 1), self.entries).argmin(dim=2).T
+            if self.training:
+                self.replace_idle(features, index)
+        found = self.look_up(index)
+        # Eq. 1 weighs the encoder's term by 1 and the codebook's by beta, VQ-VAE the other way.
+        encoder = (found.detach() - features).square().sum(dim=2)
+        book = (features.detach() - found).square().sum(dim=2)
+        loss = (self.config.commitment * encoder + self.config.beta * book).sum(dim=1).mean()
+        return features + (found - features).detach(), index, loss
+
+    def look_up(self, index: Tensor) -> Tensor:
+        """(B, books, width) entries with the numbers (B, books)."""
+        return self.entries[torch.arange(len(self.entries), device=index.device), index]
+
+    def replace_idle(self, features: Tensor, index: Tensor) -> None:
+        """Put entries that nothing has chosen for long where features of this batch are."""
+        self.idle += 1
+        self.idle.scatter_(1, index.T, 0)
+        book, entry = (self.idle > self.config.patience).nonzero(as_tuple=True)
+        chosen = torch.randint(len(features), book.shape, device=book.device)
+        self.entries[book, entry] = features[chosen, book]
+        self.idle[book, entry] = 0
+
+
+class SkeletalGate(nn.Module):
+    """Corrects joint angles where the skeleton's bends call for it (Eq. 7, 8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = 32
+        self.gate = nn.Sequential(mlp(15, (64,), 45), nn.Sigmoid())
+        self.inside = nn.Linear(3, width)
+        self.joint = nn.Parameter(0.1 * torch.randn(15, width))
+        self.layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True)
+        self.outside = nn.Linear(width, 3)
+
+    def forward(self, free: Tensor, betas: Tensor, hand: ManoHand) -> Tensor:
+        """Free joint variables (B, 45) of `HandRegions.within_limits`, corrected."""
+        still = betas.new_zeros(len(betas), 3)
+        pose = hand.regions.to_pose(hand.regions.within_limits(free))
+        bends = bone_angles(hand.skeleton(torch.cat([betas, still, pose, still], dim=1)))
+        correction = self.outside(self.layer(self.inside(free.view(-1, 15, 3)) + self.joint))
+        return free + self.gate(bends) * correction.flatten(1)
+
+
+class GatedPrior(nn.Module):
+    """Autoregressive distribution of the hand's indices, given the object's (gated PixelCNN).
+
+    The object's index starts the sequence and is each layer's condition (Sec. 3.3).
+
+    Args:
+        parts: indices to draw.
+        config: entries of a codebook, sizes.
+    """
+
+    def __init__(self, parts: int, config: DVQVAEConfig) -> None:
+        super().__init__()
+        self.parts, self.entries, width = parts, config.entries, config.prior_width
+        self.embedding = nn.Embedding((1 + parts) * self.entries, width)
+        self.place = nn.Parameter(0.1 * torch.randn(parts, width))
+        self.layers = nn.ModuleList(
+            GatedLayer(width, config.prior_dropout) for _ in range(config.prior_layers)
+        )
+        self.heads = nn.Parameter(torch.randn(parts, width, self.entries) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(parts, self.entries))
+
+    def forward(self, object_index: Tensor, indices: Tensor) -> Tensor:
+        """Logits (B, P, entries) of indices 1 to P, from the object's (B,) and those before.
+
+        Args:
+            indices: (B, P - 1 or more), P up to `parts`.
+        """
+        sequence = torch.cat([object_index[:, None], indices], dim=1)[:, : self.parts]
+        count = sequence.shape[1]
+        offset = self.entries * torch.arange(count, device=sequence.device)
+        embedded = self.embedding(sequence + offset)
+        condition = embedded[:, 0]
+        state = (embedded + self.place[:count]).mT
+        for layer in self.layers:
+            state = layer(state, condition)
+        return torch.einsum("bwp,pwe->bpe", state, self.heads[:count]) + self.bias[:count]
+
+    def loss(self, object_index: Tensor, indices: Tensor) -> Tensor:
+        """Mean negative log likelihood of indices (B, parts), nats for each."""
+        return functional.cross_entropy(
+            self(object_index, indices).flatten(0, 1), indices.flatten()
+        )
+
+    def sample(
+        self, object_index: Tensor, rng: torch.Generator, sampling: DVQVAESampling
+    ) -> Tensor:
+        """(B, parts) indices drawn for the objects' (B,), all hands at once."""
+        shape = (self.parts, len(object_index), self.entries)
+        uniform = torch.rand(shape, generator=rng, dtype=torch.float64).to(object_index.device)
+        gumbel = -torch.log(-torch.log(uniform))
+        indices = object_index.new_zeros(len(object_index), 0)
+        for noise in gumbel:
+            logits = self(object_index, indices)[:, -1].double() / sampling.temperature
+            if 0 < sampling.top_k < self.entries:
+                least = logits.topk(sampling.top_k, dim=1).values[:, -1:]
+                logits = logits.masked_fill(logits < least, -torch.inf)
+            indices = torch.cat([indices, (logits + noise).argmax(dim=1, keepdim=True)], dim=1)
+        return indices
+
+
+class GatedLayer(nn.Module):
+    """Gated causal convolution with a residual (van den Oord et al. 2016, Eq. 4).
+
+    Args:
+        width: channels.
+        dropout: share of the gated channels that are left out in training.
+    """
+
+    reach = 3
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(width, 2 * width, self.reach)
+        self.condition = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Sequential(nn.Dropout(dropout), nn.Conv1d(width, width, 1))
+
+    def forward(self, state: Tensor, condition: Tensor) -> Tensor:
+        """State (B, width, P), condition (B, width); a place depends on none behind it."""
+        before = functional.pad(state, (self.reach - 1, 0))
+        both = self.convolution(before) + self.condition(condition)[..., None]
+        value, gate = both.chunk(2, dim=1)
+        return state + self.out(torch.tanh(value) * torch.sigmoid(gate))
+
+
+def bone_angles(joints: Tensor) -> Tensor:
+    """(B, 15) angles between neighbouring bones at each finger's three joints (Eq. 7), radians.
+
+    Args:
+        joints: (B, 21, 3) metres.
+    """
+    chains = [[0, first, first + 1, first + 2, 16 + i] for i, first in enumerate(FIRST_JOINT)]
+    bones = functional.normalize(joints[:, chains].diff(dim=2), dim=3)
+    cosine = -(bones[:, :, :-1] * bones[:, :, 1:]).sum(dim=3)
+    return torch.acos(cosine.clamp(-0.9999, 0.9999)).flatten(1)
+
+
+def rotation_6d(sixd: Tensor) -> Tensor:
+    """(B, 3, 3) rotations from (B, 6) numbers, the identity from zeros (Zhou et al. 2019)."""
+    return roma.special_gramschmidt(sixd.view(-1, 3, 2) + torch.eye(3).to(sixd)[:, :2])
+
+
+def perplexity(index: Tensor) -> Tensor:
+    """exp of the entropy of the numbers (B,): how many entries are used, if used alike."""
+    share = torch.bincount(index) / len(index)
+    return torch.special.entr(share).sum().exp()
+
+
+def few_of(points: Tensor, rng: torch.Generator) -> Tensor:
+    """At most SEEN of the points (N, 3)."""
+    if len(points) <= SEEN:
+        return points
+    return points[torch.randperm(len(points), generator=rng)[:SEEN].to(points.device)]

@@ -1,0 +1,232 @@
+"""DVQ-VAE: each of its parts against what the paper's equations say."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from grasp_gen_core.generators import build_generator, load_generator, save_generator
+from grasp_gen_core.generators.dvqvae import (
+    DVQVAE,
+    Codebooks,
+    DVQVAEConfig,
+    DVQVAESampling,
+    GatedPrior,
+    Posture,
+    bone_angles,
+    perplexity,
+    rotation_6d,
+)
+
+
+@pytest.fixture(scope="module")
+def net(hand) -> DVQVAE:
+    torch.manual_seed(0)
+    return build_generator("dvqvae", hand).eval()
+
+
+def test_codes_are_the_nearest_entries_and_pass_the_gradient_through():
+    books = Codebooks(2, 5, 3, DVQVAEConfig()).eval()
+    features = torch.randn(7, 2, 3, requires_grad=True)
+    codes, index, loss = books(features)
+    for b in range(7):
+        for book in range(2):
+            apart = (books.entries[book] - features[b, book]).norm(dim=1)
+            assert index[b, book] == apart.argmin()
+    found = books.look_up(index)
+    torch.testing.assert_close(codes, found)
+    gradient = torch.randn(7, 2, 3)
+    passed = torch.autograd.grad((codes * gradient).sum(), features, retain_graph=True)[0]
+    torch.testing.assert_close(passed, gradient)
+
+    # Eq. 1: the encoder's term has weight 1, the codebook's beta; each has its own gradient.
+    squared = (found - features).square().sum(dim=(1, 2)).mean()
+    torch.testing.assert_close(loss, 1.25 * squared)
+    to_features, to_entries = torch.autograd.grad(loss, [features, books.entries])
+    torch.testing.assert_close(to_features, 2 * (features - found).detach() / 7)
+    expected = torch.zeros_like(books.entries)
+    for b in range(7):
+        for book in range(2):
+            step = 0.25 * 2 * (found - features)[b, book] / 7
+            expected[book, index[b, book]] += step.detach()
+    torch.testing.assert_close(to_entries, expected)
+
+
+def test_dead_entries_come_to_life():
+    """Features in a corner far from all entries but one: in the end every entry is used."""
+    torch.manual_seed(0)
+    books = Codebooks(1, 16, 2, DVQVAEConfig(patience=5))
+    corner = torch.randn(400, 1, 2) + 50
+    assert len(books.eval()(corner)[1].unique()) < 8
+    books.train()
+    for step in range(40):
+        books(corner[10 * step : 10 * step + 10])
+    assert len(books.eval()(corner)[1].unique()) > 12
+    kept = books.entries.clone()
+    books(corner)
+    assert torch.equal(books.entries, kept)  # nothing is replaced outside training
+
+
+def test_angles_between_bones_are_the_triangles_own():
+    """A finger bent by 30, 60 and 90 degrees at its joints, along a plane; the others straight."""
+    joints = torch.zeros(1, 21, 3)
+    first, tips = (13, 1, 4, 10, 7), range(16, 21)
+    for finger, (start, tip) in enumerate(zip(first, tips, strict=True)):
+        heading, point = torch.tensor(0.0), torch.zeros(2)
+        bends = torch.deg2rad(torch.tensor([0.0, 30, 60, 90] if finger == 2 else [0.0, 0, 0, 0]))
+        for joint, bend in zip((start, start + 1, start + 2, tip), bends, strict=True):
+            heading = heading + bend
+            point = point + (1 + finger) * torch.stack([heading.cos(), heading.sin()])
+            joints[0, joint, :2] = point
+    angles = torch.rad2deg(bone_angles(joints)).view(5, 3)
+    torch.testing.assert_close(angles[2], torch.tensor([150.0, 120.0, 90.0]), atol=0.1, rtol=0)
+    others = angles[[0, 1, 3, 4]]
+    torch.testing.assert_close(others, torch.full_like(others, 180.0), atol=1, rtol=0)
+
+
+def test_the_prior_sees_only_what_was_drawn_before():
+    torch.manual_seed(0)
+    prior = GatedPrior(6, DVQVAEConfig(entries=8)).eval()
+    thing, indices = torch.tensor([3]), torch.randint(8, (1, 6))
+    logits = prior(thing, indices)
+    for place in range(6):
+        other = indices.clone()
+        other[0, place] = (other[0, place] + 1) % 8
+        changed = (prior(thing, other) - logits).abs().amax(dim=2)[0] > 1e-7
+        assert not changed[: place + 1].any()
+        assert place == 5 or changed[place + 1]
+    assert ((prior(torch.tensor([4]), indices) - logits).abs() > 1e-6).any(dim=2).all()
+    torch.testing.assert_close(prior(thing, indices[:, :3]), logits[:, :4])
+
+
+def test_drawn_indices_follow_the_priors_own_probabilities():
+    torch.manual_seed(0)
+    prior = GatedPrior(2, DVQVAEConfig(entries=4)).eval()
+    things, rng = torch.ones(20000, dtype=torch.long), torch.Generator().manual_seed(0)
+
+    def shares(temperature: float, top_k: int) -> torch.Tensor:
+        drawn = prior.sample(things, rng, DVQVAESampling(temperature, top_k))
+        return torch.bincount(4 * drawn[:, 0] + drawn[:, 1], minlength=16).view(4, 4) / len(things)
+
+    with torch.no_grad():
+        first = prior(things[:1], things.new_zeros(1, 0))[0, 0]
+        second = prior(things[:4], torch.arange(4)[:, None])[:, 1]
+    for temperature in (1.0, 0.5):
+        known = (first / temperature).softmax(0)[:, None] * (second / temperature).softmax(1)
+        torch.testing.assert_close(shares(temperature, 0), known, atol=0.015, rtol=0)
+    best = shares(1.0, 1)
+    assert best.max() == 1 and best[first.argmax(), second[first.argmax()].argmax()] == 1
+    assert (shares(1.0, 2) > 0).sum() == 4
+
+
+def test_the_prior_learns_which_indices_go_together():
+    torch.manual_seed(0)
+    prior = GatedPrior(3, DVQVAEConfig(entries=6, prior_dropout=0.0))
+    optimiser = torch.optim.Adam(prior.parameters(), lr=3e-3)
+    for _ in range(200):
+        thing, free = torch.randint(6, (64,)), torch.randint(6, (64,))
+        indices = torch.stack([free, (free + thing) % 6, free], dim=1)
+        loss = prior.loss(thing, indices)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    # Only the first is open: ln 6 nats for it, none for the other two.
+    assert loss.item() == pytest.approx(torch.log(torch.tensor(6.0)).item() / 3, abs=0.05)
+    rng = torch.Generator().manual_seed(0)
+    thing = torch.arange(6).repeat(50)
+    drawn = prior.eval().sample(thing, rng, DVQVAESampling())
+    assert ((drawn[:, 1] == (drawn[:, 0] + thing) % 6) & (drawn[:, 2] == drawn[:, 0])).all()
+    assert len(drawn[:, 0].unique()) == 6
+
+
+def a_posture(hand, count: int) -> Posture:
+    torch.manual_seed(1)
+    angles = hand.regions.within_limits(torch.randn(count, 45))
+    return Posture(
+        0.5 * torch.randn(count, 10),
+        rotation_6d(torch.randn(count, 6)),
+        hand.regions.to_pose(angles),
+    )
+
+
+def test_placed_vertices_are_the_hands_own(hand, net, cloud):
+    posture = a_posture(hand, 5)
+    with torch.no_grad():
+        placed = net.place(posture, cloud(0).expand(5, -1, -1) - cloud(0).mean(dim=0))
+        vertices, _ = hand(placed.mano)
+    torch.testing.assert_close(placed.vertices, vertices, atol=1e-5, rtol=0)
+    torch.testing.assert_close(placed.centre, vertices.mean(dim=1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(placed.mano[:, :10], posture.betas)
+
+
+def test_the_position_decoder_does_not_shape_the_posture(hand, net, cloud):
+    """Eq. 9: the posture gets no gradient from where the hand is put."""
+    posture = Posture(*(x.requires_grad_() for x in a_posture(hand, 2)))
+    centre = net.place(posture, cloud(0).expand(2, -1, -1)).centre
+    assert torch.autograd.grad(centre.sum(), list(posture), allow_unused=True) == (None,) * 3
+
+
+def test_hand_codes_do_not_tell_where_the_hand_is(hand, net, batch):
+    """Moving a hand along moves only what the position decoder has to find."""
+    losses = []
+    for shift in (0.0, 0.03):
+        moved = batch["mano"].clone()
+        moved[:, 58:] += shift
+        torch.manual_seed(0)
+        losses.append(net.loss(batch | {"mano": moved}))
+    for name in ("codes", "posture", "prior"):
+        torch.testing.assert_close(losses[0][name], losses[1][name], atol=1e-4, rtol=1e-4)
+    assert not torch.isclose(losses[0]["position"], losses[1]["position"])
+
+
+def test_terms_add_up_and_codebooks_are_watched(net, batch):
+    losses = net.loss(batch)
+    terms = [v for n, v in losses.items() if n != "loss" and not n.startswith("perplexity/")]
+    assert len(terms) == 8
+    torch.testing.assert_close(losses["loss"], sum(terms))
+    assert len(losses) == 8 + 7 + 1
+
+
+def test_perplexity_counts_entries_used_alike():
+    assert perplexity(torch.tensor([3, 3, 3, 3])) == 1
+    assert perplexity(torch.tensor([5, 0, 2, 9] * 7)).item() == pytest.approx(4)
+    assert 1 < perplexity(torch.tensor([0, 0, 0, 1])) < 2
+
+
+def test_order_of_the_points_does_not_matter(hand, net, cloud):
+    points = cloud(0, 400)
+    one, two = (
+        net.sample(p, 4, torch.Generator().manual_seed(0)) for p in (points, points.flip(0))
+    )
+    torch.testing.assert_close(hand(one)[0], hand(two)[0], atol=1e-4, rtol=0)
+
+
+def test_repositioned_hands_keep_their_posture_and_move_with_the_object(hand, net, cloud, turn):
+    mano, shift = torch.randn(3, 61) * 0.2, torch.tensor([0.4, 0.1, -0.3])
+    elsewhere = mano.clone()
+    elsewhere[:, 58:] += 0.5
+    points = cloud(2)
+    with torch.no_grad():
+        placed = net.reposition(mano, points)
+        torch.testing.assert_close(net.reposition(elsewhere, points), placed)
+        torch.testing.assert_close(placed[:, 13:58], mano[:, 13:58])
+        moved = net.reposition(hand.move(mano, turn, shift), points @ turn.T + shift)
+    torch.testing.assert_close(hand(moved)[0], hand(placed)[0] @ turn.T + shift, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "sampling", [{"temperature": 0.0}, {"temperature": float("nan")}, {"top_k": -1}, {"heat": 1}]
+)
+def test_bad_sampling_options_are_one_clear_error(hand, net, tmp_path, sampling):
+    save_generator(net, tmp_path)
+    with pytest.raises(ValueError, match="accepted"):
+        load_generator("dvqvae", hand, tmp_path, sampling)
+
+
+def test_a_low_temperature_draws_alike(hand, net, cloud, tmp_path):
+    save_generator(net, tmp_path)
+    cold = load_generator("dvqvae", hand, tmp_path, {"temperature": 1e-6})
+    hands = cold.sample(cloud(0), 8, torch.Generator().manual_seed(0))
+    # The same four hands, one in each frame, again and again.
+    torch.testing.assert_close(hands[:4], hands[4:], atol=1e-5, rtol=0)
+    warm = net.sample(cloud(0), 8, torch.Generator().manual_seed(0))
+    assert functional.pairwise_distance(warm[:4], warm[4:]).min() > 1e-3
