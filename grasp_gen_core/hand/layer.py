@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from grasp_gen_core.hand.mano_file import read_hand_file
-from grasp_gen_core.hand.regions import FIRST_JOINT, HandRegions
+from grasp_gen_core.hand.regions import HandRegions
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, MANO_SIZE, TRANSL, check_side
 
 GENERIC_HAND = Path(__file__).with_name("generic_hand_RIGHT.npz")
@@ -64,6 +64,11 @@ class ManoHand(nn.Module):
         template, joints = arrays["v_template"], arrays["J_regressor"] @ arrays["v_template"]
         flip = np.array([-1.0, 1.0, 1.0]) if self.mirrored else 1.0
         self.regions = HandRegions(template * flip, faces, arrays["weights"], joints * flip, side)
+        # In the file's own frame: (16, 3) metres, and (16, 3, 10) how shape moves them.
+        regressor = self.model.J_regressor
+        self.register_buffer("rest_joints", regressor @ self.model.v_template)
+        directions = torch.einsum("jv,vxk->jxk", regressor, self.model.shapedirs)
+        self.register_buffer("joint_directions", directions)
         self.register_buffer("faces", torch.from_numpy(faces))
         self.register_buffer("closed_faces", torch.from_numpy(close_wrist(faces)))
 
@@ -99,39 +104,45 @@ class ManoHand(nn.Module):
             return mirror_points(output.vertices), mirror_points(joints)
         return output.vertices, joints
 
-    def skeleton(self, mano: Tensor) -> Tensor:
-        """The joints of `forward` without the skin: a tenth of the work.
-
-        The tips are carried by the last bones alone, some tenths of a millimetre off the skin's.
+    def carry(self, mano: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Some vertices and MANO's joints, as `forward` has them but without the other vertices.
 
         Args:
             mano: (B, 61) as for `forward`.
+            vertices: (K,) their numbers.
 
         Returns:
-            (B, 21, 3) metres.
+            points (B, K, 3) and joints (B, 16, 3), metres; also for forward-mode derivatives.
         """
         from smplx.lbs import batch_rigid_transform, batch_rodrigues
 
         if self.mirrored:
             mano = mirror_mano(mano)
-        model, last = self.model, [first + 2 for first in FIRST_JOINT]
-        shaped = self._shaped(mano[:, BETAS])
+        model, betas = self.model, mano[:, BETAS]
+        rest = self.rest_joints + torch.einsum("bk,jxk->bjx", betas, self.joint_directions)
         turns = batch_rodrigues(mano[:, 10:58].reshape(-1, 3)).view(-1, 16, 3, 3)
-        rest = model.J_regressor @ shaped
         joints, moved = batch_rigid_transform(turns, rest, model.parents)
-        tips = shaped[:, self.regions.tips, :, None]
-        tips = (moved[:, last, :3, :3] @ tips)[..., 0] + moved[:, last, :3, 3]
-        joints = torch.cat([joints, tips], dim=1) + mano[:, None, TRANSL]
-        return mirror_points(joints) if self.mirrored else joints
+        points = model.v_template[vertices]
+        points = points + torch.einsum("bk,vxk->bvx", betas, model.shapedirs[vertices])
+        bent = (turns[:, 1:] - torch.eye(3, device=mano.device)).flatten(1)
+        bulges = model.posedirs.view(len(model.posedirs), -1, 3)[:, vertices]
+        points = points + torch.einsum("bp,pvx->bvx", bent, bulges)
+        carried = torch.einsum("vj,bjxy->bvxy", model.lbs_weights[vertices], moved[:, :, :3])
+        points = (carried[..., :3] @ points[..., None])[..., 0] + carried[..., 3]
+        points, joints = (x + mano[:, None, TRANSL] for x in (points, joints))
+        if self.mirrored:
+            return mirror_points(points), mirror_points(joints)
+        return points, joints
+
+    def skeleton(self, mano: Tensor) -> Tensor:
+        """(B, 21, 3) the joints of `forward`, at a seventh of the work."""
+        tips, joints = self.carry(mano, self.regions.tips)
+        return torch.cat([joints, tips], dim=1)
 
     def root(self, betas: Tensor) -> Tensor:
         """(B, 3) rest position in metres of the wrist joint, about which global_orient turns."""
-        root = torch.einsum("v,bvx->bx", self.model.J_regressor[0], self._shaped(betas))
+        root = self.rest_joints[0] + torch.einsum("bk,xk->bx", betas, self.joint_directions[0])
         return mirror_points(root) if self.mirrored else root
-
-    def _shaped(self, betas: Tensor) -> Tensor:
-        """(B, 778, 3) rest surfaces in the file's own frame."""
-        return self.model.v_template + torch.einsum("bk,vxk->bvx", betas, self.model.shapedirs)
 
     def move(self, mano: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
         """The same hands moved rigidly: x -> rotation x + translation.
@@ -167,6 +178,16 @@ def mirror_mano(mano: Tensor) -> Tensor:
     rotation = mano.new_tensor([1.0, -1.0, -1.0]).repeat(16)
     sign = torch.cat([mano.new_ones(10), rotation, mano.new_tensor([-1.0, 1.0, 1.0])])
     return mano * sign
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals (B, V, 3) of surfaces (B, V, 3) with outward faces (F, 3), weighted by area."""
+    first, second, third = (vertices[:, faces[:, corner]] for corner in range(3))
+    face_normals = torch.linalg.cross(second - first, third - first)
+    normals = torch.zeros_like(vertices)
+    for corner in range(3):
+        normals = normals.index_add(1, faces[:, corner], face_normals)
+    return torch.nn.functional.normalize(normals, dim=2, eps=1e-12)
 
 
 def fingers_point(arrays: dict[str, np.ndarray]) -> float:

@@ -45,6 +45,7 @@ class HandRegions(nn.Module):
         palmar: (778,) bool, surface that faces what the hand holds.
         anchors: (32,) vertices on the palmar side (CHOIR's hand anchors): five for each finger
             (three on the distal pad), seven on the palm.
+        nearest_anchor: (778,) long, the anchor nearest to each vertex at rest.
         index_side: (3,) vertices on the index finger's radial side, which a key is pressed against.
         zones: (778,) long, contact zone 0..4 = fingertip pads thumb to little, 5 = palm, -1 = none
             (GraspTTA, Fig. 5).
@@ -95,11 +96,14 @@ class HandRegions(nn.Module):
                 radius.append(0.85 * np.median(axis_distance(owned, ends[i - 1], ends[i])))
 
         limits = np.array([*[_FINGER_LIMITS] * 4, _THUMB_LIMITS], dtype=float).reshape(15, 3, 2)
+        anchors = choose_anchors(template, weights, parts, palmar, toward, joints)
+        apart = np.linalg.norm(template[:, None] - template[anchors], axis=2)
         tables = {
             "parts": parts,
             "tips": tips,
             "palmar": palmar,
-            "anchors": choose_anchors(template, weights, parts, palmar, toward, joints),
+            "anchors": anchors,
+            "nearest_anchor": apart.argmin(axis=1),
             "index_side": index_side(template, normals, weights, joints),
             "zones": zones,
             "joint_axes": axes.astype(np.float32),

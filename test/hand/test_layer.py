@@ -84,6 +84,17 @@ def test_gradients_reach_every_parameter(hand):
     assert (mano.grad.abs() > 0).all()
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_carried_vertices_are_those_of_the_whole_surface(side):
+    hand, mano = ManoHand(side=side), random_mano(3)
+    vertices, joints = hand(mano)
+    some = torch.tensor([0, 5, 333, 777])
+    points, sixteen = hand.carry(mano, some)
+    torch.testing.assert_close(points, vertices[:, some], atol=1e-6, rtol=0)
+    torch.testing.assert_close(sixteen, joints[:, :16], atol=1e-6, rtol=0)
+    torch.testing.assert_close(hand.skeleton(mano), joints, atol=1e-6, rtol=0)
+
+
 def test_left_is_the_mirror_image(hand):
     left = ManoHand(GENERIC_HAND, side="left")
     mano = random_mano(3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from grasp_gen_core.hand import vertex_normals
+
 
 def nearest(points: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
     """Distance to the nearest vertex (B, N), differentiable, and that vertex' number (B, N).
@@ -34,12 +36,6 @@ def is_inside(points: Tensor, vertices: Tensor, index: Tensor, faces: Tensor) ->
         faces: (F, 3) outward triangles.
     """
     with torch.no_grad():
-        corners = vertices[:, faces]
-        face_normals = torch.linalg.cross(
-            corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-        )
-        normals = torch.zeros_like(vertices)
-        for corner in range(3):
-            normals.index_add_(1, faces[:, corner], face_normals)
+        normals = vertex_normals(vertices, faces)
         outward = points - pick(vertices, index)
         return (outward * pick(normals, index)).sum(dim=2) < 0

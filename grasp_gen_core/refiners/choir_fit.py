@@ -1,0 +1,228 @@
+"""Fits hands to CHOIRs (Morales et al. 2024, Sec. 3.3): first to the distances, then to contact.
+
+Both objectives are sums of squares, so that all hands of a batch are fitted at once by
+Levenberg-Marquardt instead of the paper's Adam: a dozen steps in place of hundreds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import roma
+import torch
+from torch import Tensor
+
+from grasp_gen_core.contact import choir
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
+
+POSE_WEIGHT = 1e-5  # metres for each radian away from the start
+DAMPING = 1e-2  # at the start, as a share of the normal equations' diagonal
+CONVERGED = 1e-6  # metres that no anchor moves any more
+TURNS = 4  # tried where nothing is known of the hand
+
+
+class Stage(NamedTuple):
+    """Most steps, and how many metres a unit of shape and a radian of pose are worth."""
+
+    steps: int
+    shape: float
+    pose: float
+    of_distances: bool = False
+
+
+# The hand comes as it is, then bends, then all is free.
+STAGES = (
+    Stage(4, shape=1e-2, pose=5e-2),
+    Stage(6, shape=2e-3, pose=5e-3),
+    Stage(6, shape=2e-4, pose=5e-4),
+    Stage(10, shape=3e-5, pose=0.0, of_distances=True),
+)
+
+
+class Fitted(NamedTuple):
+    """Fitted hands: `mano` (B, 61), and `error` (B,), the distances' root mean square, metres."""
+
+    mano: Tensor
+    error: Tensor
+
+
+def fit_field(
+    field: Tensor, hand: ManoHand, start: Tensor | None = None, hold: float = POSE_WEIGHT
+) -> Fitted:
+    """Stage 1 (Eq. 9): hands whose anchors have the field's distances from the basis points.
+
+    The anchors' places are found first, and the hands brought there: far from the solution the
+    distances mislead, because each anchor's basis points lie in one plane, behind which it may
+    be as well as in front. Then the distances themselves are fitted.
+
+    Args:
+        field: (B, SIDE^3) metres, of `contact.choir.hand_field`.
+        hand: the hand model.
+        start: (B, 61) MANO parameters about the grid's middle; None starts from flat hands in
+            several turns, and goes on with the best of them.
+        hold: metres for each radian by which a pose leaves the start's (the paper's lambda_3).
+    """
+    if start is not None:
+        return _fit_field(field, hand, start, hold, STAGES)
+    turns = torch.zeros(TURNS, 61, device=field.device)
+    turns[:, GLOBAL_ORIENT] = roma.rotmat_to_rotvec(even_turns(TURNS).to(field))
+    first = _fit_field(
+        field.repeat(TURNS, 1), hand, turns.repeat_interleave(len(field), dim=0), 0.0, STAGES[:2]
+    )
+    best = first.error.view(TURNS, -1).argmin(dim=0)
+    every = torch.arange(len(field), device=field.device)
+    return _fit_field(field, hand, first.mano.view(TURNS, -1, 61)[best, every], 0.0, STAGES[2:])
+
+
+def _fit_field(
+    field: Tensor, hand: ManoHand, start: Tensor, hold: float, stages: tuple[Stage, ...]
+) -> Fitted:
+    anchors = hand.regions.anchors
+    grid = choir.by_anchor(choir.basis(field.device)[None], len(anchors))
+    wanted = choir.by_anchor(field, len(anchors))
+    places = anchor_places(wanted, grid)
+    identity = torch.eye(3, device=field.device).expand(len(field), len(anchors), 3, 3)
+
+    def measure_places(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        apart = points[:, :, None] - places
+        side = apart.square().sum(dim=3).argmin(dim=2, keepdim=True)
+        apart = apart.take_along_dim(side[..., None], dim=2)[:, :, 0]
+        return apart.square().sum(dim=(1, 2)), apart, identity
+
+    def measure_distances(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        apart = points[:, None] - grid
+        length = apart.norm(dim=3).clamp(min=1e-9)
+        direction, residual = apart / length[..., None], length - wanted
+        gradient = torch.einsum("bnac,bna->bac", direction, residual)
+        curvature = torch.einsum("bnac,bnad->bacd", direction, direction)
+        return residual.square().sum(dim=(1, 2)), gradient, curvature
+
+    target = start.clone()
+    target[:, BETAS] = 0
+    mano = start
+    for stage in stages:
+        measure = measure_distances if stage.of_distances else measure_places
+        count = field.shape[1] if stage.of_distances else len(anchors)
+        prior = torch.zeros(61, device=field.device)
+        prior[BETAS], prior[HAND_POSE] = count * stage.shape**2, count * max(stage.pose, hold) ** 2
+        mano, cost = levenberg_marquardt(mano, hand, anchors, measure, prior, target, stage.steps)
+    return Fitted(mano, (cost / count).sqrt())
+
+
+def even_turns(count: int) -> Tensor:
+    """(count, 3, 3) rotations far from each other: a super-Fibonacci spiral (Alexa 2022)."""
+    number = torch.arange(count, dtype=torch.float64) + 0.5
+    share, (phi, psi) = number / count, (2**0.5, 1.533751168755204288118041)
+    alpha, beta = 2 * torch.pi * number / phi, 2 * torch.pi * number / psi
+    near, far = share.sqrt(), (1 - share).sqrt()
+    parts = [near * alpha.sin(), near * alpha.cos(), far * beta.sin(), far * beta.cos()]
+    return roma.unitquat_to_rotmat(torch.stack(parts, dim=1))
+
+
+def anchor_places(wanted: Tensor, grid: Tensor) -> Tensor:
+    """Where anchors are, from their distances to points in a plane of constant z.
+
+    Args:
+        wanted: (B, N, A) metres.
+        grid: (1, N, A, 3) metres.
+
+    Returns:
+        (B, A, 2, 3) the places in front of and behind each anchor's plane.
+    """
+    points = grid[0].transpose(0, 1)
+    height = points[:, :1, 2]
+    # d^2 = |b|^2 - 2 (bx x + by y) + t in the plane, t = x^2 + y^2 + (z - height)^2.
+    known = torch.cat([-2 * points[..., :2], torch.ones_like(points[..., :1])], dim=2)
+    right = wanted.square().permute(2, 1, 0) - points[..., :2].square().sum(dim=2, keepdim=True)
+    solved = torch.linalg.lstsq(known, right).solution.permute(2, 0, 1)
+    across = solved[..., :2]
+    away = (solved[..., 2] - across.square().sum(dim=2)).clamp(min=0).sqrt()
+    sides = [torch.cat([across, (height[:, 0] + s * away)[..., None]], dim=2) for s in (1, -1)]
+    return torch.stack(sides, dim=2)
+
+
+def levenberg_marquardt(
+    start: Tensor,
+    hand: ManoHand,
+    vertices: Tensor,
+    measure: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+    prior: Tensor,
+    target: Tensor,
+    steps: int,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Hands of least cost, each with a damping of its own.
+
+    Args:
+        start: (B, 61) MANO parameters.
+        hand: the hand model.
+        vertices: (K,) numbers of the vertices that the cost depends on.
+        measure: of points (B, K, 3) the cost (B,), half its gradient (B, K, 3), and a positive
+            approximation of half its curvature (B, K, 3, 3).
+        prior: (61,) weights of the squared differences from the target.
+        target: (B, 61) parameters; the rotation is measured from the start's.
+        steps: most steps.
+        stop: asked before each step; true ends the work.
+
+    Returns:
+        mano (B, 61) and the cost (B,) without the prior's part.
+    """
+    mano, damping = start.clone(), start.new_full((len(start),), DAMPING)
+    directions = torch.eye(61, device=start.device)[:, None].expand(-1, len(start), -1)
+    points = hand.carry(mano, vertices)[0]
+    cost, gradient, curvature = measure(points)
+    away = difference(mano, target)
+    total = cost + (prior * away.square()).sum(dim=1)
+    for _ in range(steps):
+        if stop is not None and stop():
+            break
+
+        def carried(change: Tensor, mano: Tensor = mano) -> Tensor:
+            return hand.carry(changed(mano, change), vertices)[0]
+
+        still = torch.zeros_like(mano)
+        jacobian = torch.func.vmap(
+            lambda tangent: torch.func.jvp(carried, (still,), (tangent,))[1]  # noqa: B023
+        )(directions)
+        slope = torch.einsum("pbkc,bkc->bp", jacobian, gradient) + prior * away
+        weighted = torch.einsum("pbkc,bkcd->pbkd", jacobian, curvature)
+        normal = torch.einsum("pbkd,qbkd->bpq", weighted, jacobian) + torch.diag(prior)
+        # Parameters have their own units: each is scaled by its own curvature.
+        scale = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-12).rsqrt()
+        normal = scale[:, :, None] * normal * scale[:, None]
+        ridge = torch.diag_embed(damping[:, None].expand_as(scale))
+        change = scale * torch.linalg.solve(normal + ridge, -(scale * slope)[..., None])[..., 0]
+        tried = changed(mano, change)
+        moved = hand.carry(tried, vertices)[0]
+        new_cost, new_gradient, new_curvature = measure(moved)
+        new_away = difference(tried, target)
+        new_total = new_cost + (prior * new_away.square()).sum(dim=1)
+        better = new_total < total
+        farthest = ((moved - points).norm(dim=2).amax(dim=1) * better).max()
+        damping = torch.where(better, damping / 5, damping * 4).clamp(1e-6, 1e6)
+
+        def choose(new: Tensor, old: Tensor, better: Tensor = better) -> Tensor:
+            return torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+        mano, points, away = choose(tried, mano), choose(moved, points), choose(new_away, away)
+        cost, total = choose(new_cost, cost), choose(new_total, total)
+        gradient, curvature = choose(new_gradient, gradient), choose(new_curvature, curvature)
+        if better.all() and farthest < CONVERGED:
+            break
+    return mano, cost
+
+
+def changed(mano: Tensor, change: Tensor) -> Tensor:
+    """MANO parameters (B, 61) after a change (B, 61): turns are composed, the rest is added."""
+    turned = roma.rotvec_composition((change[:, GLOBAL_ORIENT], mano[:, GLOBAL_ORIENT]))
+    added = mano + change
+    return torch.cat([added[:, BETAS], turned, added[:, HAND_POSE], added[:, TRANSL]], dim=1)
+
+
+def difference(mano: Tensor, target: Tensor) -> Tensor:
+    """(B, 61) parameters less the target's; none for the turn, which no prior holds."""
+    apart = mano - target
+    apart[:, GLOBAL_ORIENT] = 0
+    return apart
