@@ -15,11 +15,18 @@ from torch import Tensor
 
 from grasp_gen_core.contact import choir
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 POSE_WEIGHT = 1e-5  # metres for each radian away from the start
 DAMPING = 1e-2  # at the start, as a share of the normal equations' diagonal
 CONVERGED = 1e-6  # metres that no anchor moves any more
+# Of stage 2: contact and penetration are weighed as the paper's lambda_4 and lambda_5, and metres
+# for each radian that the wrist turns or a joint bends, and each metre that the hand moves.
+CONTACT_WEIGHT, PENETRATION_WEIGHT = 1.0, 10.0
+TURN_WEIGHT, BEND_WEIGHT, MOVE_WEIGHT = 3e-3, 3e-3, 3e-2
+CONTACT_STEPS = 10
+SKIN = 0.0015  # metres that soft skin gives way
 TURNS = 4  # tried where nothing is known of the hand
 
 
@@ -111,6 +118,50 @@ def _fit_field(
     return Fitted(mano, (cost / count).sqrt())
 
 
+def fit_contact(
+    mano: Tensor,
+    contact: Tensor,
+    hand: ManoHand,
+    grid: DistanceGrid,
+    stop: Callable[[], bool] | None = None,
+) -> Tensor:
+    """Stage 2 (Eq. 10-12): vertices that should touch are brought to the object, none into it.
+
+    The nearest object points of Eq. 10 are the surface's own, which the signed distance gives; so
+    it is the same for dense, sparse and one-sided clouds.
+
+    Args:
+        mano: (B, 61) hands of stage 1, in the object's frame.
+        contact: (B, 778) how much each vertex should touch, 0 to 1 (`contact.choir.dense_contact`).
+        hand: the hand model.
+        grid: signed distance of the object.
+        stop: asked before each step; true ends the work.
+
+    Returns:
+        (B, 61).
+    """
+    vertices = hand.regions.palmar.nonzero()[:, 0]
+    pull = CONTACT_WEIGHT * contact[:, vertices]
+    count = len(vertices)
+
+    def measure(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.enable_grad():
+            places = points.detach().requires_grad_()
+            distance = grid(places)
+            slope = torch.autograd.grad(distance.sum(), places)[0]
+        distance = distance.detach()
+        weight = torch.where(distance < -SKIN, PENETRATION_WEIGHT, pull)
+        depth = torch.where(distance < -SKIN, distance + SKIN, distance)
+        curvature = weight[..., None, None] * slope[..., :, None] * slope[..., None, :]
+        cost = (weight * depth.square()).sum(dim=1)
+        return cost, (weight * depth)[..., None] * slope, curvature
+
+    prior = torch.zeros(61, device=mano.device)
+    prior[BETAS], prior[GLOBAL_ORIENT] = count * 1e-2**2, count * TURN_WEIGHT**2
+    prior[HAND_POSE], prior[TRANSL] = count * BEND_WEIGHT**2, count * MOVE_WEIGHT**2
+    return levenberg_marquardt(mano, hand, vertices, measure, prior, mano, CONTACT_STEPS, stop)[0]
+
+
 def even_turns(count: int) -> Tensor:
     """(count, 3, 3) rotations far from each other: a super-Fibonacci spiral (Alexa 2022)."""
     number = torch.arange(count, dtype=torch.float64) + 0.5
@@ -162,7 +213,7 @@ def levenberg_marquardt(
         measure: of points (B, K, 3) the cost (B,), half its gradient (B, K, 3), and a positive
             approximation of half its curvature (B, K, 3, 3).
         prior: (61,) weights of the squared differences from the target.
-        target: (B, 61) parameters; the rotation is measured from the start's.
+        target: (B, 61) parameters.
         steps: most steps.
         stop: asked before each step; true ends the work.
 
@@ -222,7 +273,7 @@ def changed(mano: Tensor, change: Tensor) -> Tensor:
 
 
 def difference(mano: Tensor, target: Tensor) -> Tensor:
-    """(B, 61) parameters less the target's; none for the turn, which no prior holds."""
+    """The change (B, 61) that makes MANO parameters (B, 61) of the target's."""
+    turned = roma.rotvec_composition((mano[:, GLOBAL_ORIENT], -target[:, GLOBAL_ORIENT]))
     apart = mano - target
-    apart[:, GLOBAL_ORIENT] = 0
-    return apart
+    return torch.cat([apart[:, BETAS], turned, apart[:, HAND_POSE], apart[:, TRANSL]], dim=1)
