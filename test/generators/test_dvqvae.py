@@ -39,14 +39,14 @@ def test_codes_are_the_nearest_entries_and_pass_the_gradient_through():
     torch.testing.assert_close(passed, gradient)
 
     # Eq. 1: the encoder's term has weight 1, the codebook's beta; each has its own gradient.
-    squared = (found - features).square().sum(dim=(1, 2)).mean()
+    squared = (found - features).square().mean(dim=2).sum(dim=1).mean()
     torch.testing.assert_close(loss, 1.25 * squared)
     to_features, to_entries = torch.autograd.grad(loss, [features, books.entries])
-    torch.testing.assert_close(to_features, 2 * (features - found).detach() / 7)
+    torch.testing.assert_close(to_features, 2 * (features - found).detach() / 21)
     expected = torch.zeros_like(books.entries)
     for b in range(7):
         for book in range(2):
-            step = 0.25 * 2 * (found - features)[b, book] / 7
+            step = 0.25 * 2 * (found - features)[b, book] / 21
             expected[book, index[b, book]] += step.detach()
     torch.testing.assert_close(to_entries, expected)
 
