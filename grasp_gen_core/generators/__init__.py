@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from grasp_gen_core.generators.optimiser import Optimiser
 
 WEIGHTS = Path(__file__).with_name("weights")
-CLASSES = {"grasp_cvae": "GraspCVAE", "dvqvae": "DVQVAE"}
+CLASSES = {"grasp_cvae": "GraspCVAE", "dvqvae": "DVQVAE", "joint_diffusion": "JointDiffusion"}
 NAMES = (*CLASSES, "optimise")
 
 
