@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +23,9 @@ import trimesh
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from grasp_gen_core.contact import choir
 from grasp_gen_core.data.dataset import MESHES, GraspDataset, object_mesh
+from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects import camera, procedural
 from grasp_gen_core.objects.convex import cache_folder
 from grasp_gen_core.objects.distance import raycasting_scene
@@ -34,6 +36,7 @@ from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.types import GLOBAL_ORIENT
 
 VERSION = 1  # of the material: one more when other code here makes other points
+CONTACT_VERSION = 1  # of the contacts: one more when contact.choir makes others
 POOL = 4096  # surface points kept for each object
 SEEN = 1024  # points kept of what a camera saw
 RAYS, MOST_RAYS = 4096, 32768  # cast at a time for a camera, and in all
@@ -166,22 +169,78 @@ def material_file(data: GraspDataset, cameras: int) -> Path:
             state = (folder / name).stat()
             digest.update(f" {folder.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
     path = cache_folder() / "views" / f"{digest.hexdigest()}.npy"
+    make = partial(make_material, folder=folder, cameras=cameras)
+    rows = ((i, name) for i, name in enumerate(data.objects))
+    row, count = material_type(cameras), len(data.objects)
+    return keep(path, (count,), row, make, rows, "views of objects", count)
+
+
+def contact_file(data: GraspDataset, material: Path) -> Path:
+    """The file that holds the contact Gaussians (G, 32, 9) of a dataset's grasps, object's frame.
+
+    Args:
+        data: the dataset.
+        material: its `material_file`, whose surface points are what hands touch.
+    """
+    digest = hashlib.sha256(f"{CONTACT_VERSION} {material.stem}".encode())
+    digest.update(data.mano.tobytes())
+    path = cache_folder() / "contacts" / f"{digest.hexdigest()}.npy"
+    grasps = [np.flatnonzero(data.object_index == i) for i in range(len(data.objects))]
+    rows = ((index, (i, data.mano[index])) for i, index in enumerate(grasps))
+    make = partial(make_contacts, material)
+    return keep(path, (len(data), 32, 9), "<f4", make, rows, "contacts", len(grasps))
+
+
+def make_contacts(material: Path, task: tuple[int, np.ndarray]) -> np.ndarray:
+    """(B, 32, 9) Gaussians of an object's number and its grasps (B, 61)."""
+    number, mano = task
+    hand, record = right_hand(), open_material(material)[number]
+    surface = torch.from_numpy(record["origin"] + record["step"] * record["surface"]).float()
+    vertices, _ = hand(torch.from_numpy(mano))
+    weights = choir.contact_weights(surface.expand(len(mano), -1, -1), vertices, hand.faces)
+    return choir.fit_gaussians(vertices, weights, hand.regions).numpy()
+
+
+@lru_cache(maxsize=1)
+def right_hand() -> ManoHand:
+    return ManoHand()
+
+
+def keep(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype | str,
+    make: Callable,
+    tasks: Iterable[tuple],
+    what: str,
+    count: int,
+) -> Path:
+    """A file with an array, made on all cores unless it is there.
+
+    Args:
+        path: of the .npy file.
+        shape, dtype: of the array.
+        make: gives, of each task's second part, the rows that its first part numbers.
+        tasks: what to make.
+        what: for the progress bar.
+        count: tasks there are.
+    """
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and renamed: another process never reads half a file.
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    shape, make = (len(data.objects),), partial(make_material, folder=folder, cameras=cameras)
     try:
-        file = np.lib.format.open_memmap(unfinished, "w+", material_type(cameras), shape)
-        bar = partial(tqdm, total=len(file), desc="views of objects", unit="object")
-        if len(file) <= SERIAL:
-            for i, name in enumerate(bar(data.objects)):
-                file[i] = make(name)
+        file = np.lib.format.open_memmap(unfinished, "w+", dtype, shape)
+        places, inputs = zip(*tasks, strict=True)
+        bar = partial(tqdm, total=count, desc=what, unit="object")
+        if count <= SERIAL:
+            for place, given in zip(places, bar(inputs), strict=True):
+                file[place] = make(given)
         else:
-            with closing(run_in_order(make, data.objects, os.cpu_count() or 1)) as records:
-                for i, record in enumerate(bar(records)):
-                    file[i] = record
+            with closing(run_in_order(make, inputs, os.cpu_count() or 1)) as made:
+                for place, rows in zip(places, bar(made), strict=True):
+                    file[place] = rows
         file.flush()
         unfinished.replace(path)
     finally:
@@ -205,6 +264,7 @@ class GraspSamples(Dataset):
         views: share of full, masked and camera clouds.
         points: points in a view, and in the surface sample half as many.
         palm_axis: (3,) direction out of the palm at rest.
+        contacts: the file of `contact_file`, for samples that have their grasps' contacts.
 
     Raises:
         ValueError: if a kind of view is unknown.
@@ -218,6 +278,7 @@ class GraspSamples(Dataset):
         views: dict[str, float],
         points: int,
         palm_axis: np.ndarray,
+        contacts: Path | None = None,
     ) -> None:
         import roma
 
@@ -225,6 +286,9 @@ class GraspSamples(Dataset):
             raise ValueError(f"views: {', '.join(unknown)}, accepted are {', '.join(KINDS)}")
         used = np.isin(data.object_index, objects)
         self.mano = torch.from_numpy(data.mano[used])
+        self.contacts = None
+        if contacts is not None:
+            self.contacts = torch.from_numpy(np.load(contacts, allow_pickle=False)[used])
         self.object_index = data.object_index[used]
         self.material, self.points = material, points
         self.kinds, share = list(views), np.array(list(views.values()), float)
@@ -236,7 +300,8 @@ class GraspSamples(Dataset):
         return len(self.mano)
 
     def __getitem__(self, batch: tuple[np.ndarray, int]) -> dict[str, torch.Tensor]:
-        """A whole batch: view (B, points, 3), surface (B, points / 2, 3), mano (B, 61), flip (B,).
+        """A whole batch: view (B, points, 3), surface (B, points / 2, 3), mano (B, 61), flip (B,),
+        and contacts (B, 32, 9) where they are wanted.
 
         Args:
             batch: (B,) numbers of grasps, and the seed of what is drawn for them.
@@ -258,7 +323,8 @@ class GraspSamples(Dataset):
                 view[i] = origin + step * draw(shown, self.points, rng)
         noise = rng.standard_normal(view.shape, np.float32)
         view += noise * rng.choice(np.float32([0, 0.001]), (len(rows), 1, 1))
-        return {
+        contacts = {} if self.contacts is None else {"contacts": self.contacts[rows]}
+        return contacts | {
             "view": torch.from_numpy(view),
             "surface": torch.from_numpy(surface),
             "mano": self.mano[rows],
@@ -353,6 +419,7 @@ class GraspData(lightning.LightningDataModule):
         cameras: virtual cameras for each object.
         held_out: share of the objects for validation, where the dataset names none.
         seed: of what is held out.
+        contacts: whether samples have their grasps' contact Gaussians.
         workers: processes that make batches; by default half of the cores, at most 8, and none
             beside the training process on a machine with two cores or one.
 
@@ -370,6 +437,7 @@ class GraspData(lightning.LightningDataModule):
         cameras: int = 16,
         held_out: float = 0.05,
         seed: int = 0,
+        contacts: bool = False,
         workers: int | None = None,
     ) -> None:
         super().__init__()
@@ -378,7 +446,9 @@ class GraspData(lightning.LightningDataModule):
         self.batch = batch
         data = GraspDataset.load(folder)
         training, validation = divide(data, held_out, seed)
-        shared = (material_file(data, cameras), views, points, palm_axis)
+        material = material_file(data, cameras)
+        touching = contact_file(data, material) if contacts else None
+        shared = (material, views, points, palm_axis, touching)
         self.validation = GraspSamples(data, validation, *shared)
         self.training = GraspSamples(data, training, *shared)
         if len(self.training) < batch:

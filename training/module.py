@@ -14,7 +14,8 @@ from grasp_gen_core.metrics.contact_fingers import contact_fingers
 from grasp_gen_core.metrics.contact_ratio import contact_ratio_pct
 from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
-from grasp_gen_core.objects.distance import signed_distance
+from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
+from grasp_gen_core.objects.sampling import outward_normals
 from training.data import HeldOut
 
 HANDS = 8  # sampled for each held-out object
@@ -54,8 +55,12 @@ class GeneratorTraining(lightning.LightningModule):
         faces, parts = hand.closed_faces.cpu().numpy(), hand.parts.cpu()
         for mesh, points in self.measured:
             with torch.no_grad():
-                cloud = torch.from_numpy(points).to(self.device)
-                vertices = hand(self.generator.sample(cloud, HANDS, rng))[0].cpu().numpy()
+                cloud, known = torch.from_numpy(points).to(self.device), ()
+                if self.generator.knows_surface:
+                    normals = torch.from_numpy(outward_normals(points)).to(self.device)
+                    known = (normals, DistanceGrid.from_mesh(mesh).to(self.device))
+                mano = self.generator.sample(cloud, HANDS, rng, *known)
+                vertices = hand(mano)[0].cpu().numpy()
             distance = torch.from_numpy(signed_distance(mesh, vertices))
             found["penetration_depth_cm"] += penetration_depth_cm(distance).tolist()
             volume = penetration_volume_cm3(vertices, faces, mesh, PITCH)

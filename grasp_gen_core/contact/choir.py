@@ -140,20 +140,62 @@ def fit_gaussians(vertices: Tensor, weights: Tensor, regions: HandRegions) -> Te
     share = weights.float()[..., None]
     moments = torch.cat([share, share * apart, share * outer(apart)], dim=2)
     sums = moments.new_zeros(len(vertices), anchors.shape[1], 13).index_add_(1, owner, moments)
-    touched = sums[..., :1] > 0
+    touched = sums[..., 0] > 0
     sums = sums[..., 1:] / sums[..., :1].clamp(min=1e-9)
     mean = sums[..., :3]
     covariance = (sums[..., 3:] - outer(mean)).unflatten(2, (3, 3))
-    covariance = covariance + SPREAD**2 * torch.eye(3, device=mean.device)
-    # In millimetres, where squares don't vanish in single precision.
-    factor = torch.linalg.cholesky(1e6 * covariance) / 1e3
-    row, column = torch.tril_indices(3, 3, device=mean.device)
-    return torch.cat([mean, factor[..., row, column]], dim=2) * touched
+    return gaussians(mean, covariance + SPREAD**2 * torch.eye(3).to(mean), touched)
 
 
 def outer(vectors: Tensor) -> Tensor:
     """(..., 9) products of the components of (..., 3) vectors."""
     return (vectors[..., :, None] * vectors[..., None, :]).flatten(-2)
+
+
+def turn_contacts(contacts: Tensor, rotation: Tensor) -> Tensor:
+    """Contacts of the same hands after a rotation x -> rotation x.
+
+    Args:
+        contacts: (B, 32, 9) as in `Choir`.
+        rotation: (B, 3, 3).
+
+    Returns:
+        (B, 32, 9).
+    """
+    rotation = rotation[:, None]
+    factor, touched = factors(contacts)
+    turned = rotation @ factor
+    covariance = turned @ turned.mT
+    mean = (rotation @ contacts[..., :3, None])[..., 0]
+    return gaussians(mean, covariance, touched)
+
+
+def gaussians(mean: Tensor, covariance: Tensor, touched: Tensor) -> Tensor:
+    """Nine numbers (B, 32, 9) of each Gaussian; zeros for anchors that nothing touches.
+
+    Args:
+        mean: (B, 32, 3) metres.
+        covariance: (B, 32, 3, 3) square metres, positive.
+        touched: (B, 32) bool.
+    """
+    # In millimetres, where squares don't vanish in single precision.
+    factor = torch.linalg.cholesky(1e6 * covariance) / 1e3
+    row, column = torch.tril_indices(3, 3, device=mean.device)
+    return torch.cat([mean, factor[..., row, column]], dim=2) * touched[..., None]
+
+
+def factors(contacts: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower factors (B, 32, 3, 3), millimetre ones where nothing touches; whether something does.
+
+    What a network predicts for an anchor without contact is not quite zero: a factor counts from
+    half of what `fit_gaussians` gives at least.
+    """
+    row, column = torch.tril_indices(3, 3, device=contacts.device)
+    factor = contacts.new_zeros(*contacts.shape[:2], 3, 3)
+    factor[..., row, column] = contacts[..., 3:]
+    touched = factor.diagonal(dim1=2, dim2=3).amin(dim=2) > SPREAD / 2
+    identity = SPREAD * torch.eye(3).to(factor)
+    return torch.where(touched[..., None, None], factor, identity), touched
 
 
 def dense_contact(contacts: Tensor, vertices: Tensor, regions: HandRegions) -> Tensor:
@@ -169,13 +211,8 @@ def dense_contact(contacts: Tensor, vertices: Tensor, regions: HandRegions) -> T
     """
     owner = regions.nearest_anchor
     apart = vertices - vertices[:, regions.anchors][:, owner]
-    row, column = torch.tril_indices(3, 3, device=vertices.device)
-    factor = contacts.new_zeros(*contacts.shape[:2], 3, 3)
-    factor[..., row, column] = contacts[..., 3:]
-    scale = factor.diagonal(dim1=2, dim2=3).amin(dim=2)
-    touched = scale > SPREAD / 2
-    safe = torch.where(touched[..., None, None], factor, torch.eye(3).to(factor))
+    factor, touched = factors(contacts)
     whitened = torch.linalg.solve_triangular(
-        safe[:, owner], (apart - contacts[:, owner, :3])[..., None], upper=False
+        factor[:, owner], (apart - contacts[:, owner, :3])[..., None], upper=False
     )
     return torch.exp(-0.5 * whitened.square().sum(dim=(2, 3))) * touched[:, owner]

@@ -26,6 +26,7 @@ from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.generators.layers.frames import (
     in_four_frames,
     in_principal_frame,
+    principal_frame,
 )
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.hand import ManoHand
@@ -47,7 +48,7 @@ TIMESTEPS = 1000
 class JointDiffusionConfig:
     """Sizes, and the weight of the contacts' loss."""
 
-    width: int = 64
+    width: int = 32
     heads: int = 4
     contact_width: int = 256
     synthesis: float = 0.5  # share of samples that know the object alone
@@ -209,16 +210,15 @@ class JointDiffusion(nn.Module):
 
         Args:
             batch: `view` (B, N, 3) the points seen, `surface` (B, M, 3) points all around the
-                object, dense enough for contact, `mano` (B, 61) a grasp; metres, one frame.
+                object, `mano` (B, 61) a grasp and its `contacts` (B, 32, 9); metres, one frame.
                 `flip` (B,) 0..3.
         """
         hand = self.hand[0]
         with torch.no_grad():
-            view, surface, mano = in_principal_frame(batch, hand)
-            vertices, _ = hand(mano)
-            weights = choir.contact_weights(surface, vertices, hand.faces)
-            contacts = choir.fit_gaussians(vertices, weights, hand.regions).flatten(1)
-            field = normalise_field(choir.hand_field(vertices[:, hand.regions.anchors]))
+            rotation, _ = principal_frame(batch["view"], batch["flip"])
+            view, _, mano = in_principal_frame(batch, hand)
+            contacts = choir.turn_contacts(batch["contacts"], rotation.mT).flatten(1)
+            field = normalise_field(self.field_of(mano))
             thing = normalise_field(choir.object_field(view))
             seed = int(torch.randint(2**31, ()))
             shaken = perturb(mano, torch.Generator().manual_seed(seed))

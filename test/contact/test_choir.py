@@ -116,3 +116,15 @@ def test_a_moved_scene_has_the_same_choir(hand, vertices, points):
     torch.testing.assert_close(there.hand_field, here.hand_field, atol=1e-6, rtol=0)
     torch.testing.assert_close(there.object_field, here.object_field, atol=1e-6, rtol=0)
     assert here.contacts.shape == (2, 32, 9)
+
+
+def test_turned_contacts_are_those_of_the_turned_scene(hand, vertices, points):
+    turn = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.9, 0.4], [0.9, 0, -1.3], [-0.4, 1.3, 0]]))
+    centre = torch.zeros(3)
+    here = choir.encode(points, vertices, hand.faces, hand.regions, centre)
+    there = choir.encode(points @ turn.T, vertices @ turn.T, hand.faces, hand.regions, centre)
+    turned = choir.turn_contacts(here.contacts, turn.expand(2, 3, 3))
+    assert (turned != 0).any()
+    # A point on a cone's edge may fall out of it when all is turned.
+    same = ((turned - there.contacts).abs() < 1e-5).all(dim=2)
+    assert same.float().mean() > 0.95

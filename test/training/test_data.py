@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import training.data
+from grasp_gen_core.contact import choir
 from grasp_gen_core.data.dataset import GraspDataset, object_mesh
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.camera import DepthCamera, random_view
@@ -17,6 +18,7 @@ from training.data import (
     Batches,
     GraspData,
     GraspSamples,
+    contact_file,
     divide,
     draw,
     make_material,
@@ -164,12 +166,36 @@ def test_cache_gives_the_same_and_follows_what_it_is_made_of(data, material, mon
     for number, name in enumerate(OBJECTS):
         assert make_material(name, data.folder, CAMERAS) == table[number]
     assert list(material.parent.iterdir()) == [material]  # nothing unfinished stays
-    monkeypatch.setattr(training.data, "make_material", None)
+
+    def refuse(*_, **__):
+        raise InterruptedError
+
+    monkeypatch.setattr(training.data, "make_material", refuse)
     assert material_file(data, CAMERAS) == material  # not made again
-    with pytest.raises(TypeError):
+    with pytest.raises(InterruptedError):
         material_file(data, CAMERAS + 1)
-    with pytest.raises(TypeError):
+    with pytest.raises(InterruptedError):
         material_file(dataclasses.replace(data, objects=OBJECTS[::-1]), CAMERAS)
+
+
+def test_contacts_are_those_of_the_surface_points(data, material):
+    """Each object's own grasps, at its own points; and samples have their grasps' contacts."""
+    data = dataclasses.replace(data, mano=data.mano * np.float32(0.1))  # near their objects
+    path = contact_file(data, material)
+    kept = np.load(path, allow_pickle=False)
+    assert kept.shape == (len(data), 32, 9) and path == contact_file(data, material)
+    hand, table = ManoHand(), open_material(material)
+    assert (kept != 0).any(axis=(1, 2)).mean() > 0.5
+    for grasp in (0, len(data) - 1):
+        surface = torch.from_numpy(metres(table[data.object_index[grasp]], "surface")).float()
+        vertices, _ = hand(torch.from_numpy(data.mano[[grasp]]))
+        truth = choir.encode(surface, vertices, hand.faces, hand.regions, torch.zeros(3))
+        np.testing.assert_allclose(kept[grasp], truth.contacts[0], atol=1e-5)
+    palm = np.array([0, 0, 1.0])
+    every = np.arange(len(OBJECTS))
+    made = GraspSamples(data, every, material, {"full": 1.0}, POINTS, palm, path)
+    rows = np.array([3, 1])
+    np.testing.assert_array_equal(made[rows, 0]["contacts"], kept[rows])
 
 
 def test_changed_mesh_files_are_noticed(tmp_path, data):

@@ -67,6 +67,22 @@ def test_train_resume_and_sample(folder):
     assert mano.shape == (3, 61) and torch.isfinite(mano).all()
 
 
+@pytest.mark.parametrize(
+    "config", sorted(ROOT.glob("training/configs/*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_configs_train(config, tmp_path):
+    table = pd.read_parquet(ROOT / "training" / "data" / "grasps.parquet")
+    few = table[table["object"].isin(table["object"].unique()[:8])]
+    few.to_parquet(tmp_path / "grasps.parquet")
+    (tmp_path / "config.yaml").write_text(config.read_text())
+    trained = train(tmp_path, "--data", str(tmp_path), "--steps", "1")
+    assert trained.returncode == 0, trained.stderr
+    generator = load_generator(config.stem, ManoHand(), tmp_path / "run")
+    weights = [weight for weight in generator.parameters() if weight.is_floating_point()]
+    assert all(torch.isfinite(weight).all() for weight in weights)
+    assert (tmp_path / "run" / "model.safetensors").stat().st_size < 40e6
+
+
 def test_validation_measures_grasps_on_held_out_meshes(folder):
     """What is logged is what trimesh, and the metric at its full resolution, say of the hands."""
     hand = ManoHand()
