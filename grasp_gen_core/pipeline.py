@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import roma
 import torch
 from torch import Tensor
 
+from grasp_gen_core import refiners
 from grasp_gen_core.contact.energies import CM, pad_contact
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.generators import load_generator, load_repositioner
@@ -20,10 +22,19 @@ from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import outward_normals
 from grasp_gen_core.ranking import score_grasps
-from grasp_gen_core.refiners import get_refiner
 from grasp_gen_core.runtime import select_device
-from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, GraspSet, check_side
+from grasp_gen_core.types import (
+    BETAS,
+    GLOBAL_ORIENT,
+    HAND_POSE,
+    TRANSL,
+    GraspSet,
+    check_mano,
+    check_side,
+)
 
+MOST = 1024  # grasps in a call
+FARTHEST = 1.0  # metres between the object and a hand that is to be refined
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
 GRID_PITCH = 0.004
 REFINED = 2  # promising proposals that are refined for each grasp returned; ranking keeps the best
@@ -42,6 +53,21 @@ def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
 
 # What a command's and an evaluation's settings hand to the pipeline.
 OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling")
+
+
+class Scene(NamedTuple):
+    """An object as it was seen, for right hands.
+
+    Attributes:
+        points: (N, 3) the points used, metres, in the caller's frame.
+        cloud, normals: (N, 3) them and their outward normals, mirrored for left hands.
+        grid: signed distance to the object in the cloud's frame.
+    """
+
+    points: np.ndarray
+    cloud: Tensor
+    normals: Tensor
+    grid: DistanceGrid
 
 
 class GraspPipeline:
@@ -77,7 +103,7 @@ class GraspPipeline:
         self.side = check_side(side)
         # Everything works on right hands; left ones are mirror images of both cloud and hand.
         self.hand = ManoHand(hand, "right").to(self.device)
-        self.refine = None if refiner == "none" else get_refiner(refiner)
+        self.refine = None if refiner == "none" else refiners.get_refiner(refiner, self.hand)
         self.generator = load_generator(generator, self.hand, sampling=dict(sampling))
         self.reposition = load_repositioner(reposition, self.hand) if reposition else None
         self.timings: dict[str, float] = {}
@@ -105,8 +131,53 @@ class GraspPipeline:
         Raises:
             ValueError: if the points or the number aren't accepted.
         """
-        if not 1 <= num <= 1024:
-            raise ValueError(f"num: {num}, accepted are 1 to 1024 grasps")
+        if not 1 <= num <= MOST:
+            raise ValueError(f"num: {num}, accepted are 1 to {MOST} grasps")
+        scene = self.look_at(points, seed, field)
+        rng = torch.Generator().manual_seed(seed)
+        mano = self.propose(scene, num * self.generator.proposals, rng)
+        mano = self.promising(mano, scene.grid, num * REFINED)
+        self._lap("generate")
+        return self.finish(mano, scene, stop, num)
+
+    def refine_hands(
+        self,
+        points: np.ndarray,
+        mano: np.ndarray,
+        seed: int = 0,
+        stop: Callable[[], bool] | None = None,
+        field: DistanceGrid | None = None,
+    ) -> GraspSet:
+        """Grasps made of hands that were seen or planned, such as a hand tracker's.
+
+        Args:
+            points, seed, stop, field: as of a call.
+            mano: (B, 61) hands of the pipeline's side, in the frame of the points.
+
+        Returns:
+            B grasps in the order of the hands.
+
+        Raises:
+            ValueError: if the points or the hands aren't accepted, or there is no refiner.
+        """
+        if self.refine is None:
+            raise ValueError(f"refiner: none, accepted are {', '.join(refiners.NAMES)}")
+        given = torch.from_numpy(check_mano(mano))
+        if not 1 <= len(given) <= MOST:
+            raise ValueError(f"mano: {len(given)} hands, accepted are 1 to {MOST}")
+        scene = self.look_at(points, seed, field)
+        away = (given[:, TRANSL] - torch.from_numpy(scene.points).mean(dim=0)).norm(dim=1).max()
+        if away > FARTHEST:
+            raise ValueError(
+                f"mano: a hand {away:.2f} m from the object, accepted are {FARTHEST} m: "
+                "both have to be in one frame"
+            )
+        if self.side == "left":
+            given = mirror_mano(given)
+        return self.finish(given.to(self.device), scene, stop)
+
+    def look_at(self, points: np.ndarray, seed: int, field: DistanceGrid | None) -> Scene:
+        """What the stages need to know of an object; mirrored for left hands."""
         self.timings, self._clock = {}, time.perf_counter()
         points = thin(check_points(points), MAX_POINTS, seed)
         cloud = torch.from_numpy(points)
@@ -114,45 +185,55 @@ class GraspPipeline:
             cloud = mirror_points(cloud)
         normals = outward_normals(cloud.numpy())
         if field is None:
-            grid = object_field(cloud.numpy(), normals).to(self.device)
+            grid = object_field(cloud.numpy(), normals)
         else:
-            grid = (field.mirrored() if self.side == "left" else field).to(self.device)
-        cloud, outward = cloud.to(self.device), torch.from_numpy(normals).to(self.device)
+            grid = field.mirrored() if self.side == "left" else field
+        outward = torch.from_numpy(normals).to(self.device)
+        scene = Scene(points, cloud.to(self.device), outward, grid.to(self.device))
         self._lap("cloud")
+        return scene
 
-        rng = torch.Generator().manual_seed(seed)
-        mano = self.propose(cloud, outward, grid, num * self.generator.proposals, rng)
-        mano = self.promising(mano, grid, num * REFINED)
-        self._lap("generate")
-        centre = cloud.mean(dim=0)
+    def finish(
+        self,
+        mano: Tensor,
+        scene: Scene,
+        stop: Callable[[], bool] | None,
+        num: int | None = None,
+    ) -> GraspSet:
+        """The hands (B, 61) refined and scored: the `num` best of them, or all in their order."""
         if self.refine is not None:
-            mano = self.refine(mano, self.hand, grid, centre, stop)
+            mano = self.refine(mano, scene.cloud, scene.grid, stop)
         self._lap("refine")
-
         with torch.no_grad():
             vertices, joints = self.hand(mano)
             score, metrics = score_grasps(
-                vertices, joints, self.approach(mano), self.hand, grid, outward, centre
+                vertices,
+                joints,
+                self.approach(mano),
+                self.hand,
+                scene.grid,
+                scene.normals,
+                scene.cloud.mean(dim=0),
             )
-            best = score.argsort(descending=True, stable=True)[:num]
-            metrics = {name: value[best].cpu().numpy() for name, value in metrics.items()}
-            grasps = self.assemble(mano[best], points, score[best], metrics)
+            order = torch.arange(len(mano), device=mano.device)
+            if num is not None:
+                order = score.argsort(descending=True, stable=True)[:num]
+            metrics = {name: value[order].cpu().numpy() for name, value in metrics.items()}
+            grasps = self.assemble(mano[order], scene.points, score[order], metrics)
         self._lap("rank")
         return grasps
 
-    def propose(
-        self, cloud: Tensor, normals: Tensor, grid: DistanceGrid, num: int, rng: torch.Generator
-    ) -> Tensor:
+    def propose(self, scene: Scene, num: int, rng: torch.Generator) -> Tensor:
         """(num, 61) unrefined hands."""
-        surface = (normals, grid) if self.generator.knows_surface else ()
+        surface = (scene.normals, scene.grid) if self.generator.knows_surface else ()
         with torch.no_grad():
-            mano = self.generator.sample(cloud, num, rng, *surface)
+            mano = self.generator.sample(scene.cloud, num, rng, *surface)
         if not (self.hand.is_generic or self.generator.knows_surface):
             # Shape components mean something else in another hand's file: take its mean shape.
             mano = self.hand.reshape(mano, torch.zeros_like(mano[:, BETAS]))
         if self.reposition is not None:
             with torch.no_grad():
-                mano = self.reposition(mano, cloud)
+                mano = self.reposition(mano, scene.cloud)
         return mano
 
     def promising(self, mano: Tensor, grid: DistanceGrid, num: int) -> Tensor:

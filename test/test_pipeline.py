@@ -136,6 +136,41 @@ def test_bad_points_are_refused(pipeline, points, says):
         pipeline(points)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_given_hands_are_refined_in_their_order(points, side):
+    """Grasps moved off by some millimetres touch again, each the nearest to what it was."""
+    pipeline = GraspPipeline(device="cpu", side=side)
+    good = pipeline(points, num=4, seed=0)
+    off = good.mano.copy()
+    off[:, 58:] -= 0.008 * good.approach
+    refined = pipeline.refine_hands(points, off)
+    apart = np.linalg.norm(refined.joints[:, None] - good.joints, axis=3).mean(axis=2)
+    assert (apart.argmin(axis=1) == np.arange(4)).all() and refined.side == side
+    assert (refined.metrics["contact_ratio_pct"] == 100).all()
+    order = [2, 0, 3, 1]
+    shuffled = pipeline.refine_hands(points, off[order])
+    np.testing.assert_allclose(shuffled.mano, refined.mano[order], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mano", "says"),
+    [
+        (np.zeros((0, 61)), "1 to 1024"),
+        (np.zeros((2, 60)), "61"),
+        (np.full((1, 61), np.nan), "finite"),
+        (np.full((1, 61), 3.0), "one frame"),
+    ],
+)
+def test_bad_hands_are_refused(pipeline, points, mano, says):
+    with pytest.raises(ValueError, match=says):
+        pipeline.refine_hands(points, mano)
+
+
+def test_nothing_is_refined_without_a_refiner(points):
+    with pytest.raises(ValueError, match="refiner: none"):
+        GraspPipeline(device="cpu", refiner="none").refine_hands(points, np.zeros((1, 61)))
+
+
 @pytest.mark.parametrize(
     "options", [{"generator": "gan"}, {"refiner": "slow"}, {"device": "abacus"}, {"side": "both"}]
 )

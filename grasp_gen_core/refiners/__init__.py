@@ -1,21 +1,32 @@
-"""Refiners by name: each improves the hands a generator proposed."""
+"""Refiners by name: each improves hands that a generator proposed or somebody saw.
+
+A refiner is called with hands (B, 61), the object's points (N, 3), its signed distance, and
+optionally what is asked whether to stop; it gives (B, 61) hands in the same order.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
+from functools import partial
 
 from torch import Tensor
 
-NAMES = ("quick",)
+from grasp_gen_core.generators import load_generator
+from grasp_gen_core.hand import ManoHand
+
+NAMES = ("quick", "choir")
 
 
-def get_refiner(name: str) -> Callable[..., Tensor]:
-    """The `refine` function of a refiner.
+def get_refiner(name: str, hand: ManoHand) -> Callable[..., Tensor]:
+    """A refiner of right hands.
 
     Raises:
         ValueError: if the name is unknown.
     """
-    if name not in NAMES:
-        raise ValueError(f"refiner: {name!r}, accepted are none, {', '.join(NAMES)}")
-    return import_module(f"{__name__}.{name}").refine
+    if name == "choir":
+        return load_generator("joint_diffusion", hand).refine
+    if name == "quick":
+        from grasp_gen_core.refiners.quick import refine
+
+        return partial(refine, hand=hand)
+    raise ValueError(f"refiner: {name!r}, accepted are none, {', '.join(NAMES)}")

@@ -19,24 +19,25 @@ BETAS = (0.5, 0.6)
 
 def refine(
     mano: Tensor,
-    hand: ManoHand,
+    points: Tensor,
     grid: DistanceGrid,
-    centre: Tensor,
     stop: Callable[[], bool] | None = None,
+    *,
+    hand: ManoHand,
 ) -> Tensor:
     """Bring the pads to the surface and the rest out of it, near the proposed pose.
 
     Args:
         mano: (B, 61) proposed hands.
-        hand: the hand model.
+        points: (N, 3) the object, metres; torques are balanced about their mean.
         grid: signed distance of the object, from its mesh or its cloud.
-        centre: (3,) middle of the object, metres; torques are balanced about it.
         stop: asked after each step; true ends the work.
+        hand: the hand model.
 
     Returns:
         (B, 61) refined hands, joint angles within their limits.
     """
-    regions = hand.regions
+    regions, centre = hand.regions, points.mean(dim=0)
     variables = HandVariables(hand, mano)
     proposed = variables.angles.detach().clone()
     start = variables.transl.detach().clone()

@@ -11,7 +11,6 @@ from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
 from grasp_gen_core.objects.sampling import outward_normals, sample_surface
 from grasp_gen_core.refiners import get_refiner
-from grasp_gen_core.refiners.quick import refine
 from grasp_gen_core.synthesis.optimise import Target, optimise_grasps
 
 
@@ -37,7 +36,7 @@ def test_disturbed_grasps_recover_contact_without_penetration(hand):
     disturbed = good + scale * noise
     points, _ = sample_surface(can, 1500, 0)
     grid = DistanceGrid.from_cloud(points, outward_normals(points), 0.004)
-    refined = refine(disturbed, hand, grid, torch.zeros(3))
+    refined = get_refiner("quick", hand)(disturbed, torch.from_numpy(points), grid)
 
     depth_before, fingers_before = measure(hand, disturbed, can)
     depth, fingers = measure(hand, refined, can)
@@ -52,10 +51,10 @@ def test_disturbed_grasps_recover_contact_without_penetration(hand):
 def test_stop_ends_it_at_once(hand):
     grid = DistanceGrid(np.ones((3, 3, 3)), -np.ones(3), np.ones(3))
     mano = torch.zeros(2, 61)
-    refined = refine(mano, hand, grid, torch.zeros(3), stop=lambda: True)
+    refined = get_refiner("quick", hand)(mano, torch.zeros(4, 3), grid, stop=lambda: True)
     torch.testing.assert_close(refined, mano, atol=1e-6, rtol=0)
 
 
-def test_unknown_names_are_refused():
+def test_unknown_names_are_refused(hand):
     with pytest.raises(ValueError, match="accepted are none, quick"):
-        get_refiner("slow")
+        get_refiner("slow", hand)
