@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import rclpy
+from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from grasp_gen_ros.conversions import make_cloud
-from grasp_gen_ros.msg import GraspArray
-from grasp_gen_ros.srv import GenerateGrasps
+from grasp_gen_ros.msg import GraspArray, ManoHand
+from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
 
 
 class GraspClient:
@@ -23,16 +25,22 @@ class GraspClient:
 
     Args:
         node: the planner's node; None makes one.
-        service: name of the service, relative to the node's namespace.
+        service, refinement: names of the services, relative to the node's namespace.
     """
 
-    def __init__(self, node: Node | None = None, service: str = "generate_grasps") -> None:
+    def __init__(
+        self,
+        node: Node | None = None,
+        service: str = "generate_grasps",
+        refinement: str = "refine_grasps",
+    ) -> None:
         if node is None:
             if not rclpy.ok():
                 rclpy.init()
             node = rclpy.create_node("grasp_client")
         self.node = node
         self._client = node.create_client(GenerateGrasps, service)
+        self._refinement = node.create_client(RefineGrasps, refinement)
 
     def wait_for_server(self, timeout: float = 30.0) -> None:
         """Wait until the generator is up.
@@ -40,8 +48,9 @@ class GraspClient:
         Raises:
             TimeoutError: if it isn't after `timeout` seconds.
         """
-        if not self._client.wait_for_service(timeout):
-            raise TimeoutError(f"no {self._client.srv_name} service after {timeout:g} s")
+        for client in (self._client, self._refinement):
+            if not client.wait_for_service(timeout):
+                raise TimeoutError(f"no {client.srv_name} service after {timeout:g} s")
 
     def generate(
         self,
@@ -65,15 +74,41 @@ class GraspClient:
             TimeoutError: if the generator isn't there or doesn't answer in time.
             RuntimeError: if the generator refuses, with its reason.
         """
-        if not isinstance(cloud, PointCloud2):
-            points = np.asarray(cloud)
-            if points.ndim != 2 or points.shape[1] != 3:
-                raise ValueError(f"cloud: shape {points.shape}, accepted is (N, 3)")
-            stamp = self.node.get_clock().now().to_msg()
-            cloud = make_cloud(points, Header(stamp=stamp, frame_id=frame_id))
-        self.wait_for_server(timeout)
+        cloud = self._message(cloud, frame_id)
         request = GenerateGrasps.Request(cloud=cloud, num_grasps=num, seed=seed)
-        future = self._client.call_async(request)
+        return self._ask(self._client, request, timeout)
+
+    def refine(
+        self,
+        cloud: PointCloud2 | np.ndarray,
+        hands: Sequence[ManoHand],
+        frame_id: str = "",
+        timeout: float = 60.0,
+    ) -> GraspArray:
+        """Grasps made of hands that were seen or planned, in their order.
+
+        Args:
+            cloud, frame_id, timeout: as of `generate`.
+            hands: of the generator's side, in the cloud's frame.
+
+        Raises:
+            ValueError, TimeoutError, RuntimeError: as `generate`.
+        """
+        request = RefineGrasps.Request(cloud=self._message(cloud, frame_id), hands=list(hands))
+        return self._ask(self._refinement, request, timeout)
+
+    def _message(self, cloud: PointCloud2 | np.ndarray, frame_id: str) -> PointCloud2:
+        if isinstance(cloud, PointCloud2):
+            return cloud
+        points = np.asarray(cloud)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"cloud: shape {points.shape}, accepted is (N, 3)")
+        stamp = self.node.get_clock().now().to_msg()
+        return make_cloud(points, Header(stamp=stamp, frame_id=frame_id))
+
+    def _ask(self, client: Client, request, timeout: float) -> GraspArray:
+        self.wait_for_server(timeout)
+        future = client.call_async(request)
         # A node keeps naming the executor that it was removed from.
         if self.node.executor and self.node in self.node.executor.get_nodes():
             done = threading.Event()
@@ -82,8 +117,8 @@ class GraspClient:
         else:
             rclpy.spin_until_future_complete(self.node, future, timeout_sec=timeout)
         if not future.done():
-            self._client.remove_pending_request(future)
-            raise TimeoutError(f"no answer from {self._client.srv_name} after {timeout:g} s")
+            client.remove_pending_request(future)
+            raise TimeoutError(f"no answer from {client.srv_name} after {timeout:g} s")
         response = future.result()
         if not response.success:
             raise RuntimeError(response.message)

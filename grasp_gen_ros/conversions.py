@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -180,6 +181,20 @@ def grasp_set(message: GraspArray, hand: HandLayer) -> GraspSet:
         pregrasp=np.stack([_mano(grasp.pregrasp) for grasp in grasps]),
         metrics={name: metrics[:, i] for i, name in enumerate(grasps[0].metric_names)},
     )
+
+
+def read_hands(hands: Sequence[ManoHand], side: str) -> np.ndarray:
+    """(B, 61) MANO parameters of messages.
+
+    Raises:
+        ValueError: if there are none, or one is of the other side.
+    """
+    if not hands:
+        raise ValueError("hands: none, accepted is at least one")
+    for number, hand in enumerate(hands):
+        if hand.side != side:
+            raise ValueError(f"hands[{number}]: side {hand.side!r}, accepted is the node's, {side}")
+    return np.stack([_mano(hand) for hand in hands])
 
 
 def _hand(mano: np.ndarray, side: str) -> ManoHand:

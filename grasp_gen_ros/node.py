@@ -7,9 +7,12 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -26,10 +29,10 @@ from grasp_gen_core import generators, refiners
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import tune_allocator
 from grasp_gen_core.types import SIDES, GraspSet
-from grasp_gen_ros.conversions import grasp_array, make_cloud, read_points
+from grasp_gen_ros.conversions import grasp_array, make_cloud, read_hands, read_points
 from grasp_gen_ros.markers import grasp_markers
 from grasp_gen_ros.msg import GraspArray
-from grasp_gen_ros.srv import GenerateGrasps
+from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
 
 MAX_GRASPS = 256
 MAX_CALLS = 4  # service calls that may wait; more are told busy at once
@@ -78,11 +81,17 @@ class GraspGenerator(Node):
         self.create_service(
             GenerateGrasps,
             "generate_grasps",
-            self._on_call,
+            self._on_generate,
             callback_group=ReentrantCallbackGroup(),
         )
-        topic, service = map(self.resolve_topic_name, ("object_cloud", "generate_grasps"))
-        self.get_logger().info(f"ready: takes clouds from {topic} and calls of {service}")
+        self.create_service(
+            RefineGrasps, "refine_grasps", self._on_refine, callback_group=ReentrantCallbackGroup()
+        )
+        names = ("object_cloud", "generate_grasps", "refine_grasps")
+        topic, *services = map(self.resolve_topic_name, names)
+        self.get_logger().info(
+            f"ready: takes clouds from {topic} and calls of {' and '.join(services)}"
+        )
 
     def close(self) -> None:
         """Cancel what waits and let the running generation stop early."""
@@ -144,18 +153,18 @@ class GraspGenerator(Node):
         with self._slot:
             cloud, self._newest = self._newest, None
         try:
-            grasps, message = self._generate(cloud, self._value("num_grasps"), self._value("seed"))
+            make = self._generating(self._value("num_grasps"), self._value("seed"))
+            grasps, message = self._make_grasps(cloud, make)
             if self.context.ok():
                 self._publish(grasps, message)
         except Exception as error:
             text = f"cloud refused: {self._explain(error)}"
             self.get_logger().warning(text, throttle_duration_sec=REPEAT)
 
-    def _on_call(
+    def _on_generate(
         self, request: GenerateGrasps.Request, response: GenerateGrasps.Response
     ) -> GenerateGrasps.Response:
-        start = time.perf_counter()
-        try:
+        def prepare() -> Callable[[np.ndarray], GraspSet]:
             if request.num_grasps > MAX_GRASPS:
                 raise ValueError(
                     f"num_grasps: {request.num_grasps}, accepted are 1 to {MAX_GRASPS}, "
@@ -168,20 +177,46 @@ class GraspGenerator(Node):
                 )
             num = request.num_grasps or self._value("num_grasps")
             seed = self._value("seed") if request.seed == -1 else request.seed
-            response.grasps = self._wait_for_turn(request.cloud, num, seed)
+            return self._generating(num, seed)
+
+        return self._answer(request, response, prepare)
+
+    def _on_refine(
+        self, request: RefineGrasps.Request, response: RefineGrasps.Response
+    ) -> RefineGrasps.Response:
+        def prepare() -> Callable[[np.ndarray], GraspSet]:
+            if len(request.hands) > MAX_GRASPS:
+                raise ValueError(f"hands: {len(request.hands)}, accepted are 1 to {MAX_GRASPS}")
+            mano = read_hands(request.hands, self.pipeline.side)
+            return partial(self.pipeline.refine_hands, mano=mano, stop=self._stopping)
+
+        return self._answer(request, response, prepare)
+
+    def _generating(self, num: int, seed: int) -> Callable[[np.ndarray], GraspSet]:
+        return partial(self.pipeline, num=num, seed=seed, stop=self._stopping)
+
+    def _stopping(self) -> bool:
+        return not self.context.ok()
+
+    def _answer(self, request, response, prepare: Callable):
+        """The response: grasps as `prepare` says how to make them, or why there are none."""
+        start = time.perf_counter()
+        try:
+            response.grasps = self._wait_for_turn(request.cloud, prepare())
             response.success = True
-            response.message = f"{num} grasps in {time.perf_counter() - start:.2f} s"
+            count = len(response.grasps.grasps)
+            response.message = f"{count} grasps in {time.perf_counter() - start:.2f} s"
         except Exception as error:
             response.message = self._explain(error)
             self.get_logger().warning(f"call failed: {response.message}")
         return response
 
-    def _wait_for_turn(self, cloud: PointCloud2, num: int, seed: int) -> GraspArray:
+    def _wait_for_turn(self, cloud: PointCloud2, make: Callable) -> GraspArray:
         """The worker serves calls in order of arrival, each at most one cloud's time late."""
         if not self._calls.acquire(blocking=False):
             raise Busy(f"busy: {MAX_CALLS} calls wait already, try again later")
         try:
-            job = self._worker.submit(self._generate, cloud, num, seed)
+            job = self._worker.submit(self._make_grasps, cloud, make)
             patience = self._value("service_timeout")
             try:
                 return job.result(patience)[1]
@@ -192,7 +227,9 @@ class GraspGenerator(Node):
         finally:
             self._calls.release()
 
-    def _generate(self, cloud: PointCloud2, num: int, seed: int) -> tuple[GraspSet, GraspArray]:
+    def _make_grasps(
+        self, cloud: PointCloud2, make: Callable[[np.ndarray], GraspSet]
+    ) -> tuple[GraspSet, GraspArray]:
         """Runs in the worker thread only."""
         self._state = "generating"
         self._counts["clouds_taken"] += 1
@@ -200,7 +237,7 @@ class GraspGenerator(Node):
         try:
             points = read_points(cloud)
             read = time.perf_counter()
-            grasps = self.pipeline(points, num=num, seed=seed, stop=lambda: not self.context.ok())
+            grasps = make(points)
             ready = time.perf_counter()
             message = grasp_array(grasps, cloud.header)
         except Exception as error:

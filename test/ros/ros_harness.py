@@ -22,7 +22,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from grasp_gen_ros.msg import GraspArray
-from grasp_gen_ros.srv import GenerateGrasps
+from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
 
 # Every run has a domain of its own, so that runs side by side don't hear each other.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
@@ -84,6 +84,7 @@ class Peer:
             name: self.node.create_client(kind, name)
             for name, kind in {
                 "generate_grasps": GenerateGrasps,
+                "refine_grasps": RefineGrasps,
                 "grasp_generator/get_parameters": GetParameters,
                 "grasp_generator/list_parameters": ListParameters,
                 "grasp_generator/set_parameters": SetParameters,
@@ -168,6 +169,9 @@ class Peer:
 
     def generate(self, cloud: PointCloud2, **options) -> GenerateGrasps.Response:
         return self.call("generate_grasps", GenerateGrasps.Request(cloud=cloud, **options))
+
+    def refine(self, cloud: PointCloud2, hands: list) -> RefineGrasps.Response:
+        return self.call("refine_grasps", RefineGrasps.Request(cloud=cloud, hands=hands))
 
     def set_parameter(self, name: str, value) -> SetParametersResult:
         parameter = rclpy.Parameter(name, value=value).to_parameter_msg()

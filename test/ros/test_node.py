@@ -1,5 +1,6 @@
 """The node as its users meet it: a process that takes clouds and calls and survives all of them."""
 
+import copy
 import time
 from array import array
 from pathlib import Path
@@ -15,6 +16,7 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker
 
 from grasp_gen_ros.conversions import make_cloud, read_points
+from grasp_gen_ros.msg import ManoHand
 from grasp_gen_ros.srv import GenerateGrasps
 
 REPOSITORY = Path(__file__).parents[2]
@@ -251,6 +253,44 @@ def test_calls_are_told_busy(peer: Peer, cloud: PointCloud2):
 )
 def test_call_options_are_checked(peer: Peer, cloud: PointCloud2, options: dict, text: str):
     response = peer.generate(cloud, **options)
+    assert not response.success and text in response.message
+
+
+def test_hands_of_others_are_refined(peer: Peer, cloud: PointCloud2):
+    """Hands held off the object touch it again, in their order, in the cloud's frame."""
+    good = peer.generate(cloud, num_grasps=3).grasps
+    order = [2, 0, 1]
+    hands = []
+    for i in order:
+        hand = copy.deepcopy(good.grasps[i].hand)
+        axis = good.grasps[i].approach
+        hand.transl = hand.transl - 0.008 * np.array([axis.x, axis.y, axis.z], np.float32)
+        hands.append(hand)
+    response = peer.refine(cloud, hands)
+    assert response.success, response.message
+    assert response.grasps.header == cloud.header
+    refined, before = (
+        np.array([[(p.x, p.y, p.z) for p in g.joints] for g in message.grasps])
+        for message in (response.grasps, good)
+    )
+    apart = np.linalg.norm(refined[:, None] - before, axis=3).mean(axis=2)
+    np.testing.assert_array_equal(apart.argmin(axis=1), order)
+    for grasp in response.grasps.grasps:
+        values = dict(zip(grasp.metric_names, grasp.metric_values, strict=True))
+        assert values["contact_ratio_pct"] == 100
+
+
+@pytest.mark.parametrize(
+    "hands, text",
+    [
+        ([], "hands: none"),
+        ([ManoHand(side="left")], "side 'left', accepted is the node's, right"),
+        ([ManoHand(side="right", transl=np.full(3, np.nan, np.float32))], "finite"),
+        ([ManoHand(side="right", transl=np.full(3, 7, np.float32))], "one frame"),
+    ],
+)
+def test_bad_hands_are_refused(peer: Peer, cloud: PointCloud2, hands: list, text: str):
+    response = peer.refine(cloud, hands)
     assert not response.success and text in response.message
 
 
