@@ -8,8 +8,10 @@ Where this differs from the paper, and why:
   same, moved hands.
 - The posture (Eq. 6) includes how the hand is turned. The centred vertices that are encoded show
   it; without it one posture would have one place, the mean of all that it is held in.
-- The position decoder sees the object from the hand that it places (z_p is encoded in the turned
-  hand's frame). It works for any posture and turn: also those of other generators (`reposition`).
+- The position decoder sees the object from the hand that it places: z_p is encoded in the frame of
+  a hand so turned, at a rough place. Asked without one, a decoder gives the mean of all places
+  where such a hand could be, which is in the object. In training the rough place is the true one
+  with noise; in sampling it is a random spot of what is seen, for `reposition` the hand's own.
 - Joint angles lie within the hand's limits; the gate (Eq. 8) corrects them before.
 - The losses are squares, lengths in centimetres, contact and penetration (Eq. 13-16) means over
   points of the object's surface; Eq. 14's counts are softened, so that they have a gradient. The
@@ -42,6 +44,7 @@ DM = 10.0
 CONTACT = 0.005  # metres from the hand, within which a point is of its contact map
 SOFTNESS = 0.001  # metres over which membership of the contact map fades
 SEEN = 512  # points that encoders see of a larger cloud
+STAND_OFF = 0.035  # metres between the vertices' mean and the spot that is to be held
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class DVQVAEConfig:
     prior_dropout: float = 0.1
     commitment: float = 1.0
     beta: float = 0.25
+    rough: float = 0.06  # metres, largest standard deviation of rough places in training
     patience: int = 200  # steps after which an unused entry is replaced
     weight_codes: float = 10.0  # lambda_e
     weight_map: float = 5.0  # -lambda_m
@@ -172,26 +176,31 @@ class DVQVAE(nn.Module):
         indices = self.prior.sample(index[chosen, 0], rng, self.sampling)
         codes = self.hand_codes.look_up(indices)
         posture = self.decode_posture(codes, feature[chosen])
-        return self.hand[0].move(
-            self.place(posture, local[chosen]).mano, rotation[chosen], centre[chosen]
-        )
+        approach = posture.turn @ self.hand[0].regions.palm_axis
+        start = random_spots(local[chosen], rng) - STAND_OFF * approach
+        placed = self.place_twice(posture, local[chosen], start)
+        return self.hand[0].move(placed.mano, rotation[chosen], centre[chosen])
 
     def reposition(self, mano: Tensor, points: Tensor) -> Tensor:
         """Hands of any origin, put where the position decoder holds them best (Sec. 4.6).
 
         Args:
-            mano: (B, 61) hands; their wrists' places don't matter.
+            mano: (B, 61) hands.
             points: (N, 3) the object, metres, in the same frame.
 
         Returns:
-            (B, 61) the same postures, slightly turned, in new places.
+            (B, 61) the same postures, slightly turned, in better places nearby.
         """
         few = few_of(points, torch.Generator().manual_seed(0))
-        centre = few.mean(dim=0)
         turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
         posture = Posture(mano[:, BETAS], turn, mano[:, HAND_POSE])
-        placed = self.place(posture, (few - centre).expand(len(mano), -1, -1)).mano
-        return torch.cat([placed[:, :58], placed[:, 58:] + centre], dim=1)
+        start = self.hand[0](mano)[0].mean(dim=1)
+        return self.place_twice(posture, few.expand(len(mano), -1, -1), start).mano
+
+    def place_twice(self, posture: Posture, local: Tensor, start: Tensor) -> Placed:
+        """`place`, and again from where that led."""
+        first = self.place(posture, local, start)
+        return self.place(posture._replace(turn=first.turn), local, first.centre)
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """All terms of Eq. 18 and the prior's, their sum under "loss", and codebooks' perplexity.
@@ -213,7 +222,8 @@ class DVQVAE(nn.Module):
             self.encode_parts(true_vertices - true_centre[:, None])
         )
         posture = self.decode_posture(codes, feature)
-        placed = self.place(posture, view)
+        away = torch.randn_like(true_centre) * torch.rand_like(true_centre[:, :1])
+        placed = self.place(posture, view, true_centre + config.rough * away)
         vertices = placed.vertices
 
         bent = (posture.pose - mano[:, HAND_POSE]).square().sum(dim=1)
@@ -271,12 +281,13 @@ class DVQVAE(nn.Module):
             betas, rotation_6d(sixd), hand.regions.to_pose(hand.regions.within_limits(free))
         )
 
-    def place(self, posture: Posture, local: Tensor) -> Placed:
+    def place(self, posture: Posture, local: Tensor, start: Tensor) -> Placed:
         """The second stage (Eq. 9): where hands are.
 
         Args:
             posture: of B hands.
-            local: (B, N, 3) the object's points about their mean, metres.
+            local: (B, N, 3) the object's points, metres.
+            start: (B, 3) roughly where the vertices' mean is.
         """
         hand, betas = self.hand[0], posture.betas
         still = betas.new_zeros(len(betas), 3)
@@ -285,9 +296,10 @@ class DVQVAE(nn.Module):
         upright = upright - mean[:, None]
         # Nothing flows from the position's decoder back into the posture.
         anchors, turn = upright[:, hand.regions.anchors].detach(), posture.turn.detach()
-        encoded = [self.posture_encoder(DM * anchors.flatten(1)), self.pose_encoder(local @ turn)]
+        seen = (local - start[:, None]) @ turn
+        encoded = [self.posture_encoder(DM * anchors.flatten(1)), self.pose_encoder(seen)]
         sixd, shift = self.position_decoder(torch.cat(encoded, dim=1)).split((6, 3), dim=1)
-        centre = (turn @ shift[..., None])[..., 0] / DM
+        centre = start + (turn @ shift[..., None])[..., 0] / DM
         turn = posture.turn @ rotation_6d(0.1 * sixd)
         # The wrist turns about its own joint.
         root = hand.root(betas)
@@ -474,6 +486,15 @@ def perplexity(index: Tensor) -> Tensor:
     """exp of the entropy of the numbers (B,): how many entries are used, if used alike."""
     share = torch.bincount(index) / len(index)
     return torch.special.entr(share).sum().exp()
+
+
+def random_spots(points: Tensor, rng: torch.Generator) -> Tensor:
+    """(B, 3) one of each cloud's points (B, N, 3), the same one in whatever order they come."""
+    count, size = points.shape[:2]
+    direction = torch.randn(count, 3, 1, generator=rng).to(points)
+    rank = torch.randint(size, (count, 1), generator=rng).to(points.device)
+    along = (points @ direction)[..., 0].argsort(dim=1)
+    return points.take_along_dim(along.gather(1, rank)[..., None], dim=1)[:, 0]
 
 
 def few_of(points: Tensor, rng: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from grasp_gen_core.contact import choir
 from grasp_gen_core.hand import ManoHand
 
 
@@ -31,11 +32,13 @@ def turn() -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def batch(cloud) -> dict[str, torch.Tensor]:
+def batch(cloud, hand) -> dict[str, torch.Tensor]:
     """Four hands within half a decimetre of different boxes."""
     generator = torch.Generator().manual_seed(0)
     mano = 0.2 * torch.randn(4, 61, generator=generator)
     mano[:, 58:] *= 0.3
     views = torch.stack([cloud(seed) for seed in range(4)])
     flip = torch.zeros(4, dtype=torch.long)
-    return {"view": views, "surface": views, "mano": mano, "flip": flip}
+    scene = choir.encode(views, hand(mano)[0], hand.faces, hand.regions, torch.zeros(3))
+    known = {"mano": mano, "contacts": scene.contacts}
+    return known | {"view": views, "surface": views, "flip": flip}
