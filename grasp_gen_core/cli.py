@@ -72,7 +72,10 @@ def build_parser() -> Parser:
     one.add_argument("--glb", type=Path, metavar="GLB", help="3D scene of the best grasps")
 
     one = command("evaluate", evaluate, "generate grasps for a folder of objects and measure them")
-    one.add_argument("--objects", required=True, metavar="DIR", help="folder of meshes, in metres")
+    help = "folder of meshes, in metres; to refine, a dataset with grasps"
+    one.add_argument("--objects", required=True, metavar="DIR", help=help)
+    help = "generate grasps, or refine a dataset's after noise was put on them, " + DEFAULT
+    one.add_argument("--task", default="generate", metavar="generate|refine", help=help)
     one.add_argument("--view", default="full", metavar="VIEW", help=VIEWS_HELP + ", " + DEFAULT)
     add_model_options(one, num=20, of="grasps for each object")
     add_metric_options(one)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ import trimesh
 from tqdm import tqdm
 
 from grasp_gen_core.data.dataset import GraspDataset
+from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.contact_accuracy import (
     contact_f1_pct,
@@ -35,7 +37,6 @@ from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.pipeline import OPTIONS, GraspPipeline
 from grasp_gen_core.runtime import select_device
 from grasp_gen_core.synthesis.optimise import Target
-from grasp_gen_core.types import GraspSet
 
 POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
@@ -46,11 +47,16 @@ AT_ONCE = 16  # grasps of a file that one process measures
 Seen = tuple[np.ndarray, np.ndarray, np.ndarray, trimesh.Trimesh]
 
 
+TASKS = ("generate", "refine")
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is evaluated, and how.
 
     Args:
+        task: "generate" grasps for objects, or "refine" a dataset's grasps after noise was put on
+            them, and compare with what they were (CHOIR's perturbed-grasp benchmark).
         generator, refiner, device, hand, side, reposition, sampling: see GraspPipeline.
         num: grasps for each object.
         view: one of `objects.views.VIEWS`.
@@ -60,6 +66,7 @@ class Settings:
         inception: file of Inception weights for `fid`, None for the built-in extractor.
     """
 
+    task: str = "generate"
     generator: str = "grasp_cvae"
     refiner: str = "quick"
     device: str = "auto"
@@ -73,6 +80,23 @@ class Settings:
     protocol: str = "exact"
     reference: str | None = None
     inception: str | None = None
+
+
+@dataclass
+class Item:
+    """What one process evaluates at a time.
+
+    Args:
+        name: of the object.
+        mesh: the object, metres.
+        notes: on its mesh.
+        mano: (B, 61) grasps of it, to put noise on; None where grasps are to be generated.
+    """
+
+    name: str
+    mesh: trimesh.Trimesh
+    notes: list[str]
+    mano: np.ndarray | None = None
 
 
 @dataclass
@@ -111,12 +135,13 @@ class Evaluation:
 def evaluate(
     folder: str | Path, settings: Settings, ray_address: str | None = None, quiet: bool = False
 ) -> Evaluation:
-    """Generate grasps for every mesh of a folder, and measure them.
+    """Generate or refine grasps of every object of a folder, and measure them.
 
     Objects are spread over processes of one torch thread each; how many makes no difference.
 
     Args:
-        folder: mesh files, metres; all of them solids, or repairable.
+        folder: mesh files, metres, all of them solids, or repairable; to refine, a dataset, of
+            which the objects for validation are taken, or all where it names none.
         settings: what to evaluate.
         ray_address: of a Ray cluster to spread over instead; the package must be installed there.
         quiet: no progress bar.
@@ -127,18 +152,16 @@ def evaluate(
     get_protocol(settings.protocol)
     if settings.view not in VIEWS:
         raise ValueError(f"view: {settings.view!r}, accepted are {', '.join(VIEWS)}")
+    if settings.task not in TASKS:
+        raise ValueError(f"task: {settings.task!r}, accepted are {', '.join(TASKS)}")
     device = select_device(settings.device)
     _pipeline(settings)  # names and files that aren't accepted are refused before the work
-    files, meshes = mesh_files(folder), []
-    unique = len({path.stem for path in files}) == len(files)
-    for path in files:
-        mesh, repairs = solid(load_mesh(path), str(path))
-        meshes.append((path.stem if unique else path.name, mesh, repairs))
+    items = _held_out_grasps(folder, settings) if settings.task == "refine" else _meshes(folder)
     references = _reference_grasps(settings.reference, settings.seed) if settings.reference else []
     extractor = get_extractor(settings.inception).name if references else None
     spread = partial(_spread, device=device, ray_address=ray_address, quiet=quiet)
 
-    measured = spread(partial(_evaluate_object, settings), meshes, "evaluate")
+    measured = spread(partial(_evaluate_object, settings), items, "evaluate")
     result = assemble(measured, settings.protocol, settings.seed)
     result.seconds = float(np.median([one.seconds for one in measured]))
     if references:
@@ -286,36 +309,83 @@ def _pipeline(settings: Settings) -> tuple[GraspPipeline, ManoHand]:
     return pipeline, ManoHand(settings.hand, settings.side)
 
 
-def _evaluate_object(settings: Settings, task: tuple[str, trimesh.Trimesh, list[str]]) -> Measured:
-    """Generate and measure one object's grasps; runs in a process of its own."""
-    name, mesh, repairs = task
+def _meshes(folder: str | Path) -> list[Item]:
+    """The objects of a folder."""
+    files, items = mesh_files(folder), []
+    unique = len({path.stem for path in files}) == len(files)
+    for path in files:
+        mesh, repairs = solid(load_mesh(path), str(path))
+        items.append(Item(path.stem if unique else path.name, mesh, repairs))
+    return items
+
+
+def _held_out_grasps(folder: str | Path, settings: Settings) -> list[Item]:
+    """A dataset's objects for validation, each with some of its grasps, drawn evenly."""
+    if settings.side != "right":
+        raise ValueError(f"side: {settings.side!r}, accepted is right, as a dataset's hands are")
+    data = GraspDataset.load(folder)
+    held_out = np.flatnonzero(data.split == "validation")
+    rng, items = np.random.default_rng(settings.seed), []
+    for number in held_out if len(held_out) else range(len(data.objects)):
+        grasps = np.flatnonzero(data.object_index == number)
+        drawn = np.sort(rng.permutation(grasps)[: settings.num])
+        mesh, repairs = solid(data.mesh(int(number)), data.objects[number])
+        items.append(Item(data.objects[number], mesh, repairs, data.mano[drawn]))
+    return items
+
+
+def _evaluate_object(settings: Settings, item: Item) -> Measured:
+    """Make and measure one object's grasps; runs in a process of its own."""
+    mesh = item.mesh
     pipeline, hand = _pipeline(settings)
     view = view_object(mesh, settings.view, POINTS, settings.seed)
     known = settings.view == "mesh"
-
-    def generate() -> GraspSet:
-        field = Target.from_mesh(mesh, pipeline.device).field if known else None
-        return pipeline(view.points, settings.num, settings.seed, field=field)
-
-    grasps, seconds = time_s(generate, pipeline.device)
     turn, shift = view.pose[:3, :3], view.pose[:3, 3]
-    mano = hand.move(
-        torch.from_numpy(grasps.mano),
-        torch.from_numpy(turn).float(),
-        torch.from_numpy(shift).float(),
-    )
+    there = torch.from_numpy(turn).float(), torch.from_numpy(shift).float()
+    if item.mano is not None:
+        noisy = perturb(torch.from_numpy(item.mano), torch.Generator().manual_seed(settings.seed))
+        noisy = hand.move(noisy, there[0].T, -there[0].T @ there[1])
+
+    def make() -> Hands:
+        field = Target.from_mesh(mesh, pipeline.device).field if known else None
+        if item.mano is None:
+            grasps = pipeline(view.points, settings.num, settings.seed, field=field)
+        elif settings.refiner == "none":
+            return _surfaces(hand, noisy)
+        else:
+            grasps = pipeline.refine_hands(view.points, noisy.numpy(), settings.seed, field=field)
+        return Hands(grasps.mano, grasps.vertices, grasps.joints)
+
+    made, seconds = time_s(make, pipeline.device)
     arrays = {
-        "vertices": grasps.vertices @ turn.T + shift,
-        "joints": grasps.joints @ turn.T + shift,
-        "faces": grasps.faces,
-        "mano": mano.numpy(),
+        "vertices": made.vertices @ turn.T + shift,
+        "joints": made.joints @ turn.T + shift,
+        "faces": hand.faces.numpy(),
+        "mano": hand.move(torch.from_numpy(made.mano), *there).numpy(),
     }
-    hands = HandMeshes.from_arrays(arrays, hand, name)
+    hands = HandMeshes.from_arrays(arrays, hand, item.name)
     protocol = get_protocol(settings.protocol)
-    numbers, notes = protocol.measure(hands, mesh), repairs + protocol.notes(mesh)
+    numbers, notes = protocol.measure(hands, mesh), item.notes + protocol.notes(mesh)
+    if item.mano is not None:
+        true = _surfaces(hand, torch.from_numpy(item.mano))._asdict()
+        truth = HandMeshes.from_arrays(true | {"faces": arrays["faces"]}, hand, item.name)
+        numbers |= _against(hands, truth, mesh, item.name)
     seen = (hands.vertices, hands.faces, hands.joints, mesh)
     features = _look(settings.inception, seen) if settings.reference else None
-    return Measured(name, mesh, hands, numbers, notes, seconds, features)
+    return Measured(item.name, mesh, hands, numbers, notes, seconds, features)
+
+
+class Hands(NamedTuple):
+    """`mano` (B, 61), `vertices` (B, 778, 3) and `joints` (B, 21, 3) of hands, metres."""
+
+    mano: np.ndarray
+    vertices: np.ndarray
+    joints: np.ndarray
+
+
+def _surfaces(hand: ManoHand, mano: torch.Tensor) -> Hands:
+    with torch.no_grad():
+        return Hands(*(array.numpy() for array in (mano, *hand(mano))))
 
 
 def _look(inception: str | None, task: Seen) -> np.ndarray:

@@ -46,7 +46,9 @@ def markdown(evaluation: Evaluation) -> str:
     results, config = evaluation.results, evaluation.results["config"]
     names = [name for name in COLUMNS if name in results["summary"]]
     ours = {"method": _label(config), **_cells(results["summary"], names)}
-    rows, published = [ours], PUBLISHED.get((config["protocol"], config.get("view", "")), [])
+    rows, published = [ours], []
+    if config.get("task") == "generate":
+        published = PUBLISHED.get((config["protocol"], config["view"]), [])
     if evaluation.seconds is not None:
         ours["time per grasp [s]"] = f"{evaluation.seconds / config['num']:.3f}"
     if published:
@@ -74,6 +76,8 @@ def _label(config: dict) -> str:
     if "generator" not in config:
         return config["grasps"]
     refined = "" if config["refiner"] == "none" else f" + {config['refiner']}"
+    if config["task"] == "refine":
+        return "perturbed grasps" + refined
     return config["generator"] + refined
 
 

@@ -1,13 +1,17 @@
 """`grasp-gen evaluate` and `score` as a user runs them: numbers, files, and what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import trimesh
 
 from grasp_gen_core.cli import main
+from grasp_gen_core.data.perturbations import perturb
+from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.published import PUBLISHED
 from grasp_gen_core.objects.procedural import make_object
 
@@ -20,6 +24,8 @@ PER_GRASP = {
     "hold_worst_axis_cm",
     "quality_index",
 }
+ROOT = Path(__file__).parents[1]
+SPLITS = ("train", "validation")
 SPREAD = {"entropy", "cluster_size", "cluster_size_cm"}
 
 
@@ -173,3 +179,62 @@ def test_the_optimiser_knows_the_mesh(objects, tmp_path):
     assert numbers["summary"]["penetration_volume_cm3"] < 0.3
     seen = evaluate(objects, tmp_path / "full.json", *options, "--view", "full")
     assert seen["per_grasp"] != numbers["per_grasp"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Shipped grasps of two objects, of which one is for validation."""
+    folder = tmp_path_factory.mktemp("dataset")
+    table = pd.read_parquet(ROOT / "training" / "data" / "grasps.parquet")
+    chosen = [table.loc[table["split"] == split, "object"].mode()[0] for split in SPLITS]
+    table[table["object"].isin(chosen)].to_parquet(folder / "grasps.parquet")
+    return folder
+
+
+def test_perturbed_grasps_are_compared_with_what_they_were(dataset, tmp_path):
+    """Unrefined ones are off by the noise, in any view's frame; refined ones are grasps again."""
+    refine = ["--task", "refine", "--num", "4"]
+    noisy = evaluate(dataset, tmp_path / "none.json", *refine, "--refiner", "none")
+    table = pd.read_parquet(dataset / "grasps.parquet")
+    held_out = table.loc[table["split"] == "validation", "object"].iloc[0]
+    assert [(g["object"], g["index"]) for g in noisy["per_grasp"]] == [
+        (held_out, index) for index in range(4)
+    ]
+    mine = np.stack(table.loc[table["object"] == held_out, "mano"]).astype(np.float32)
+    rows = np.sort(np.random.default_rng(3).permutation(len(mine))[:4])
+    truth = torch.from_numpy(mine[rows])
+    hand = ManoHand()
+    off = perturb(truth, torch.Generator().manual_seed(3))
+    error = 1000 * (hand(off)[1] - hand(truth)[1]).norm(dim=2).mean(dim=1)
+    found = [grasp["mpjpe_mm"] for grasp in noisy["per_grasp"]]
+    assert found == pytest.approx(error.tolist(), rel=1e-3)
+
+    seen = evaluate(
+        dataset, tmp_path / "camera.json", *refine, "--refiner", "none", "--view", "camera"
+    )
+    assert seen["summary"]["mpjpe_mm"] == pytest.approx(noisy["summary"]["mpjpe_mm"], rel=1e-3)
+
+    path = tmp_path / "table.md"
+    quick = evaluate(dataset, tmp_path / "quick.json", *refine, "--markdown", str(path))
+    assert quick["summary"]["contact_ratio_pct"] == 100
+    volume = "penetration_volume_cm3"
+    assert quick["summary"][volume] < noisy["summary"][volume]
+    text = path.read_text()
+    assert "perturbed grasps + quick" in text and "contact F1" in text
+
+
+def test_a_left_hand_is_no_task_for_a_dataset(dataset, capsys):
+    command = ["evaluate", "--objects", str(dataset), "--task", "refine", "--side", "left"]
+    assert main([*command, "--quiet"]) == 2
+    assert "accepted is right" in capsys.readouterr().err
+
+
+def test_noise_is_the_benchmarks():
+    """5 cm, 15 degrees and 0.05 about each axis; shapes stay."""
+    mano = torch.zeros(4000, 61)
+    off = perturb(mano, torch.Generator().manual_seed(0))
+    assert (off[:, :10] == 0).all()
+    assert off[:, 58:].std(dim=0).tolist() == pytest.approx([0.05] * 3, rel=0.05)
+    turn = torch.rad2deg(off[:, 10:13]).std(dim=0)
+    assert turn.tolist() == pytest.approx([15] * 3, rel=0.05)
+    assert off[:, 13:58].std(dim=0).mean().item() == pytest.approx(0.05, rel=0.02)
