@@ -34,6 +34,7 @@ from torch.nn import functional
 from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import is_inside, nearest
 from grasp_gen_core.generators.layers.mlp import mlp
+from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import PARTS, ManoHand
 from grasp_gen_core.hand.regions import FIRST_JOINT
@@ -122,7 +123,7 @@ class Placed(NamedTuple):
     centre: Tensor
 
 
-class DVQVAE(nn.Module):
+class DVQVAE(Network):
     """Object cloud in, MANO hands out.
 
     Args:
@@ -130,16 +131,12 @@ class DVQVAE(nn.Module):
         config: sizes and weights.
     """
 
-    proposals = 8
-    knows_surface = False
     config_class = DVQVAEConfig
     sampling_class = DVQVAESampling
 
     def __init__(self, hand: ManoHand, config: DVQVAEConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or DVQVAEConfig()
-        self.sampling = DVQVAESampling()
-        self.hand = [hand]  # in a list: the hand's tables are no weights of this network
+        super().__init__(hand, config)
+        config = self.config
         feature, parts = config.type_features[-1], len(PARTS)
         self.type_encoder = PointNet(config.type_features)
         self.pose_encoder = PointNet(config.pose_features)
@@ -176,10 +173,10 @@ class DVQVAE(nn.Module):
         indices = self.prior.sample(index[chosen, 0], rng, self.sampling)
         codes = self.hand_codes.look_up(indices)
         posture = self.decode_posture(codes, feature[chosen])
-        approach = posture.turn @ self.hand[0].regions.palm_axis
+        approach = posture.turn @ self.hand.regions.palm_axis
         start = random_spots(local[chosen], rng) - STAND_OFF * approach
         placed = self.place_twice(posture, local[chosen], start)
-        return self.hand[0].move(placed.mano, rotation[chosen], centre[chosen])
+        return self.hand.move(placed.mano, rotation[chosen], centre[chosen])
 
     def reposition(self, mano: Tensor, points: Tensor) -> Tensor:
         """Hands of any origin, put where the position decoder holds them best (Sec. 4.6).
@@ -194,7 +191,7 @@ class DVQVAE(nn.Module):
         few = few_of(points, torch.Generator().manual_seed(0))
         turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
         posture = Posture(mano[:, BETAS], turn, mano[:, HAND_POSE])
-        start = self.hand[0](mano)[0].mean(dim=1)
+        start = self.hand(mano)[0].mean(dim=1)
         return self.place_twice(posture, few.expand(len(mano), -1, -1), start).mano
 
     def place_twice(self, posture: Posture, local: Tensor, start: Tensor) -> Placed:
@@ -209,7 +206,7 @@ class DVQVAE(nn.Module):
             batch: `view` (B, N, 3) the points seen, `surface` (B, M, 3) points all around the
                 object, `mano` (B, 61) a grasp; metres, one frame. `flip` (B,) 0..3.
         """
-        hand, config = self.hand[0], self.config
+        hand, config = self.hand, self.config
         view, surface, mano = in_principal_frame(batch, hand)
         with torch.no_grad():
             true_vertices, _ = hand(mano)
@@ -265,7 +262,7 @@ class DVQVAE(nn.Module):
         Args:
             centred: (B, 778, 3) vertices less their mean: they don't tell where the hand is.
         """
-        parts = self.hand[0].parts
+        parts = self.hand.parts
         encoded = [
             encoder(centred[:, parts == part]) for part, encoder in enumerate(self.part_encoders)
         ]
@@ -273,7 +270,7 @@ class DVQVAE(nn.Module):
 
     def decode_posture(self, codes: Tensor, feature: Tensor) -> Posture:
         """Codes (B, 6, width) and object features (B, F) to a hand's posture and turn (Eq. 6-8)."""
-        hand = self.hand[0]
+        hand = self.hand
         decoded = self.posture_decoder(torch.cat([codes.flatten(1), feature], dim=1))
         betas, sixd, free = decoded.split((10, 6, 45), dim=1)
         free = self.gate(free, betas, hand)
@@ -289,7 +286,7 @@ class DVQVAE(nn.Module):
             local: (B, N, 3) the object's points, metres.
             start: (B, 3) roughly where the vertices' mean is.
         """
-        hand, betas = self.hand[0], posture.betas
+        hand, betas = self.hand, posture.betas
         still = betas.new_zeros(len(betas), 3)
         upright, _ = hand(torch.cat([betas, still, posture.pose, still], dim=1))
         mean = upright.mean(dim=1)
@@ -435,7 +432,7 @@ class GatedPrior(nn.Module):
         for noise in gumbel:
             logits = self(object_index, indices)[:, -1].double() / sampling.temperature
             if 0 < sampling.top_k < self.entries:
-                least = logits.topk(sampling.top_k, dim=1).values[:, -1:]
+                least = logits.topk(int(sampling.top_k), dim=1).values[:, -1:]
                 logits = logits.masked_fill(logits < least, -torch.inf)
             indices = torch.cat([indices, (logits + noise).argmax(dim=1, keepdim=True)], dim=1)
         return indices

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import roma
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grasp_gen_core.contact.maps import contact_value
 from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import is_inside, nearest
 from grasp_gen_core.generators.layers.mlp import mlp
+from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
@@ -44,7 +45,7 @@ class GraspCVAEConfig:
     weight_object_contact: float = 5.0  # lambda_O
 
 
-class GraspCVAE(nn.Module):
+class GraspCVAE(Network):
     """Object cloud in, MANO hands out.
 
     Args:
@@ -52,14 +53,11 @@ class GraspCVAE(nn.Module):
         config: sizes and weights.
     """
 
-    proposals = 8
-    knows_surface = False
     config_class = GraspCVAEConfig
 
     def __init__(self, hand: ManoHand, config: GraspCVAEConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or GraspCVAEConfig()
-        self.hand = [hand]  # in a list: the hand's tables are no weights of this network
+        super().__init__(hand, config)
+        config = self.config
         feature = config.features[-1]
         self.object_encoder = PointNet(config.features)
         self.hand_encoder = PointNet(config.features)
@@ -83,7 +81,7 @@ class GraspCVAE(nn.Module):
         chosen = torch.arange(num, device=points.device) % 4
         z = torch.randn(num, self.config.latent, generator=generator).to(points)
         mano = self.decode(feature[chosen], z)
-        return self.hand[0].move(mano, rotation[chosen], centre[chosen])
+        return self.hand.move(mano, rotation[chosen], centre[chosen])
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """All losses of Eq. 1 and 2, and their sum under "loss".
@@ -92,7 +90,7 @@ class GraspCVAE(nn.Module):
             batch: `view` (B, N, 3) the points seen, `surface` (B, M, 3) points all around the
                 object, `mano` (B, 61) a grasp; metres, one frame. `flip` (B,) 0..3.
         """
-        hand, config = self.hand[0], self.config
+        hand, config = self.hand, self.config
         view, surface, truth = in_principal_frame(batch, hand)
         true_vertices, _ = hand(truth)
 
@@ -142,7 +140,7 @@ class GraspCVAE(nn.Module):
 
     def decode(self, feature: Tensor, z: Tensor) -> Tensor:
         """(B, 61) MANO parameters in the principal frame."""
-        hand = self.hand[0]
+        hand = self.hand
         betas, sixd, wrist, angles = self.decoder(torch.cat([feature, z], dim=1)).split(
             (10, 6, 3, 45), dim=1
         )

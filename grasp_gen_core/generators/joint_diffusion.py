@@ -29,6 +29,7 @@ from grasp_gen_core.generators.layers.frames import (
     principal_frame,
 )
 from grasp_gen_core.generators.layers.mlp import mlp
+from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.refiners.choir_fit import fit_contact, fit_field
@@ -73,7 +74,7 @@ class JointDiffusionSampling:
             raise ValueError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
 
 
-class JointDiffusion(nn.Module):
+class JointDiffusion(Network):
     """Object cloud in, or cloud and noisy hands; MANO hands out.
 
     Args:
@@ -87,10 +88,8 @@ class JointDiffusion(nn.Module):
     sampling_class = JointDiffusionSampling
 
     def __init__(self, hand: ManoHand, config: JointDiffusionConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or JointDiffusionConfig()
-        self.sampling = JointDiffusionSampling()
-        self.hand = [hand]  # in a list: the hand's tables are no weights of this network
+        super().__init__(hand, config)
+        config = self.config
         width = config.width
         self.object_encoder, self.pair_encoder = Context(1, config), Context(2, config)
         self.encoder = Encoder(3, config, timed=True)
@@ -137,7 +136,7 @@ class JointDiffusion(nn.Module):
         thing = normalise_field(choir.object_field(local))
         tokens = self.object_encoder(fold(thing))
         field, contacts = self.draw(thing[chosen], None, tokens[chosen], rng)
-        mano = fit_field(field, self.hand[0]).mano
+        mano = fit_field(field, self.hand).mano
         return self.touch(mano, contacts, rotation[chosen], centre[chosen], grid)
 
     def refine(
@@ -158,7 +157,7 @@ class JointDiffusion(nn.Module):
         Returns:
             (B, 61) hands near the given ones.
         """
-        hand, rng = self.hand[0], torch.Generator().manual_seed(0)
+        hand, rng = self.hand, torch.Generator().manual_seed(0)
         rotation, centre, local = (x[:1] for x in in_four_frames(points))
         back = rotation[0].T
         start = hand.move(mano, back, -back @ centre[0])
@@ -179,7 +178,7 @@ class JointDiffusion(nn.Module):
         stop: Callable[[], bool] | None = None,
     ) -> Tensor:
         """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
-        hand = self.hand[0]
+        hand = self.hand
         contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
         return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
 
@@ -194,7 +193,7 @@ class JointDiffusion(nn.Module):
             rng: on the CPU.
         """
         scheduler = ddim()
-        scheduler.set_timesteps(self.sampling.steps)
+        scheduler.set_timesteps(int(self.sampling.steps))
         state = torch.randn(len(thing), thing.shape[1] + CONTACTS, generator=rng).to(thing)
         for time in scheduler.timesteps:
             clean = self(state, time.expand(len(state)).to(thing.device), thing, noisy, tokens)
@@ -213,7 +212,7 @@ class JointDiffusion(nn.Module):
                 object, `mano` (B, 61) a grasp and its `contacts` (B, 32, 9); metres, one frame.
                 `flip` (B,) 0..3.
         """
-        hand = self.hand[0]
+        hand = self.hand
         with torch.no_grad():
             rotation, _ = principal_frame(batch["view"], batch["flip"])
             view, _, mano = in_principal_frame(batch, hand)
@@ -273,7 +272,7 @@ class JointDiffusion(nn.Module):
 
     def field_of(self, mano: Tensor) -> Tensor:
         """(B, choir.SIDE^3) metres, the hand fields of hands (B, 61)."""
-        anchors, _ = self.hand[0].carry(mano, self.hand[0].regions.anchors)
+        anchors, _ = self.hand.carry(mano, self.hand.regions.anchors)
         return choir.hand_field(anchors)
 
 

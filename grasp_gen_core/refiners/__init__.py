@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 
 from torch import Tensor
 
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.hand import ManoHand
 
-NAMES = ("quick", "choir")
+NAMES = ("quick", "choir", "choir_fit")
 
 
 def get_refiner(name: str, hand: ManoHand) -> Callable[..., Tensor]:
@@ -25,8 +26,6 @@ def get_refiner(name: str, hand: ManoHand) -> Callable[..., Tensor]:
     """
     if name == "choir":
         return load_generator("joint_diffusion", hand).refine
-    if name == "quick":
-        from grasp_gen_core.refiners.quick import refine
-
-        return partial(refine, hand=hand)
+    if name in NAMES:
+        return partial(import_module(f"{__name__}.{name}").refine, hand=hand)
     raise ValueError(f"refiner: {name!r}, accepted are none, {', '.join(NAMES)}")

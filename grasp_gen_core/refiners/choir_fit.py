@@ -55,6 +55,36 @@ class Fitted(NamedTuple):
     error: Tensor
 
 
+def refine(
+    mano: Tensor,
+    points: Tensor,
+    grid: DistanceGrid,
+    stop: Callable[[], bool] | None = None,
+    *,
+    hand: ManoHand,
+) -> Tensor:
+    """The fit without a network, the benchmark's baseline: hands touch where they nearly do.
+
+    Stage 1 gives hands back from their own distances, so only stage 2 is left, with the contact
+    Gaussians of the hands as they come.
+
+    Args:
+        mano: (B, 61) hands.
+        points: (N, 3) the object, metres, dense enough for contact (see `choir.CONE`).
+        grid: signed distance of the object.
+        stop: asked before each step; true ends the work.
+        hand: the hand model.
+
+    Returns:
+        (B, 61).
+    """
+    vertices, _ = hand(mano)
+    weights = choir.contact_weights(points.expand(len(mano), -1, -1), vertices, hand.faces)
+    contacts = choir.fit_gaussians(vertices, weights, hand.regions)
+    contact = choir.dense_contact(contacts, vertices, hand.regions)
+    return fit_contact(mano, contact, hand, grid, stop)
+
+
 def fit_field(
     field: Tensor, hand: ManoHand, start: Tensor | None = None, hold: float = POSE_WEIGHT
 ) -> Fitted:

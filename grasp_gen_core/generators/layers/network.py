@@ -1,0 +1,33 @@
+"""What all trained generators are."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from grasp_gen_core.hand import ManoHand
+
+
+class Network(nn.Module):
+    """A network with a hand whose parameters it generates, and its own settings.
+
+    Args:
+        hand: the right hand.
+        config: a `config_class`; None takes its defaults.
+    """
+
+    proposals = 8
+    knows_surface = False
+    config_class: ClassVar[type]
+    sampling_class: ClassVar[type | None] = None  # of options that a user may set
+
+    def __init__(self, hand: ManoHand, config: Any = None) -> None:
+        super().__init__()
+        self.config = config or self.config_class()
+        self.sampling = self.sampling_class() if self.sampling_class else None
+        self._hand = [hand]  # in a list: the hand's tables are no weights of this network
+
+    @property
+    def hand(self) -> ManoHand:
+        return self._hand[0]
