@@ -18,6 +18,7 @@ setup(
     # Any version that works, for an environment that brings its own (a ROS 2 installation's numpy);
     # requirements.txt holds the ones that were tested.
     install_requires=[
+        "diffusers>=0.30",
         "manifold3d",
         "mujoco>=3.2",
         "numpy>=1.26",

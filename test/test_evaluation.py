@@ -216,8 +216,8 @@ def test_perturbed_grasps_are_compared_with_what_they_were(dataset, tmp_path):
 
     path = tmp_path / "table.md"
     quick = evaluate(dataset, tmp_path / "quick.json", *refine, "--markdown", str(path))
-    assert quick["summary"]["contact_ratio_pct"] == 100
-    volume = "penetration_volume_cm3"
+    contact, volume = "contact_ratio_pct", "penetration_volume_cm3"
+    assert quick["summary"][contact] >= noisy["summary"][contact]
     assert quick["summary"][volume] < noisy["summary"][volume]
     text = path.read_text()
     assert "perturbed grasps + quick" in text and "contact F1" in text
