@@ -15,8 +15,8 @@ Where this differs from the paper, and why:
 - Joint angles lie within the hand's limits; the gate (Eq. 8) corrects them before.
 - The losses are squares, lengths in centimetres, contact and penetration (Eq. 13-16) means over
   points of the object's surface; Eq. 14's counts are softened, so that they have a gradient. The
-  paper names no units. Read as norms in metres, its weights let contact and codes outweigh the
-  hand: vertices stayed 9 cm off after 1000 steps, with these weights 4 cm after 700.
+  paper names no units; read as norms in metres, its weights let contact and codes outweigh the
+  hand.
 - The prior is trained at the same time, on indices without gradient. A PixelCNN over a column of
   seven has no vertical stack: it is a gated causal convolution.
 """

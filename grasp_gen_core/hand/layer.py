@@ -135,7 +135,7 @@ class ManoHand(nn.Module):
         return points, joints
 
     def skeleton(self, mano: Tensor) -> Tensor:
-        """(B, 21, 3) the joints of `forward`, at a seventh of the work."""
+        """(B, 21, 3) the joints of `forward`, without the work of its surface."""
         tips, joints = self.carry(mano, self.regions.tips)
         return torch.cat([joints, tips], dim=1)
 
