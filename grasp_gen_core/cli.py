@@ -76,6 +76,8 @@ def build_parser() -> Parser:
     one.add_argument("--objects", required=True, metavar="DIR", help=help)
     help = "generate grasps, or refine a dataset's after noise was put on them, " + DEFAULT
     one.add_argument("--task", default="generate", metavar="generate|refine", help=help)
+    help = "grasps that training did not see: by their objects, or by their hands, " + DEFAULT
+    one.add_argument("--split", default="objects", metavar="objects|hands", help=help)
     one.add_argument("--view", default="full", metavar="VIEW", help=VIEWS_HELP + ", " + DEFAULT)
     add_model_options(one, num=20, of="grasps for each object")
     add_metric_options(one)
@@ -122,13 +124,16 @@ def add_model_options(parser: argparse.ArgumentParser, num: int = 32, of: str = 
     """What generates the grasps."""
     help = f"{of}, " + DEFAULT
     parser.add_argument("--num", type=positive, default=num, metavar="N", help=help)
-    parser.add_argument("--generator", default="grasp_cvae", metavar="NAME", help=DEFAULT)
-    parser.add_argument("--refiner", default="quick", metavar="NAME|none", help=DEFAULT)
+    help = "a system, or a folder of weights that train wrote, " + DEFAULT
+    parser.add_argument("--generator", default="grasp_cvae", metavar="NAME|DIR", help=help)
+    parser.add_argument("--refiner", default="quick", metavar="NAME|DIR|none", help=help)
     parser.add_argument("--side", choices=("right", "left"), default="right", help=DEFAULT)
     help = "generator that puts the proposed hands in new places: dvqvae"
-    parser.add_argument("--reposition", metavar="NAME", help=help)
+    parser.add_argument("--reposition", metavar="NAME|DIR", help=help)
     help = "options of the generator's sampling, for dvqvae temperature=1,top_k=0"
     parser.add_argument("--sampling", type=options, default=(), metavar="A=1,B=2", help=help)
+    help = "contact maps by distance, or by CHOIR's gaussians, " + DEFAULT
+    parser.add_argument("--contact", default="distance", metavar="distance|gaussians", help=help)
     add_common_options(parser)
 
 
@@ -155,12 +160,12 @@ def add_common_options(parser: argparse.ArgumentParser, device: bool = True) -> 
 
 def options(text: str) -> tuple[tuple[str, float], ...]:
     """Names and their numbers."""
+    from grasp_gen_core.generators import read_options
+
     try:
-        pairs = (pair.split("=") for pair in text.split(","))
-        return tuple((name.strip(), float(value)) for name, value in pairs)
+        return read_options(text)
     except ValueError as error:
-        message = f"{text!r}, accepted are numbers by name, as in temperature=0.8,top_k=16"
-        raise argparse.ArgumentTypeError(message) from error
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def positive(text: str) -> int:

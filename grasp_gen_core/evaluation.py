@@ -48,6 +48,7 @@ Seen = tuple[np.ndarray, np.ndarray, np.ndarray, trimesh.Trimesh]
 
 
 TASKS = ("generate", "refine")
+SPLITS = ("objects", "hands")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class Settings:
     Args:
         task: "generate" grasps for objects, or "refine" a dataset's grasps after noise was put on
             them, and compare with what they were (CHOIR's perturbed-grasp benchmark).
-        generator, refiner, device, hand, side, reposition, sampling: see GraspPipeline.
+        generator, refiner, device, hand, side, reposition, sampling, contact: see GraspPipeline.
+        split: what of a dataset was held out of training: "objects", or unusual "hands" on objects
+            of training (CHOIR's split by subject).
         num: grasps for each object.
         view: one of `objects.views.VIEWS`.
         seed: same seed, same numbers.
@@ -74,6 +77,8 @@ class Settings:
     side: str = "right"
     reposition: str | None = None
     sampling: tuple[tuple[str, float], ...] = ()
+    contact: str = "distance"
+    split: str = "objects"
     num: int = 20
     view: str = "full"
     seed: int = 0
@@ -154,6 +159,8 @@ def evaluate(
         raise ValueError(f"view: {settings.view!r}, accepted are {', '.join(VIEWS)}")
     if settings.task not in TASKS:
         raise ValueError(f"task: {settings.task!r}, accepted are {', '.join(TASKS)}")
+    if settings.split not in SPLITS:
+        raise ValueError(f"split: {settings.split!r}, accepted are {', '.join(SPLITS)}")
     device = select_device(settings.device)
     _pipeline(settings)  # names and files that aren't accepted are refused before the work
     items = _held_out_grasps(folder, settings) if settings.task == "refine" else _meshes(folder)
@@ -320,14 +327,28 @@ def _meshes(folder: str | Path) -> list[Item]:
 
 
 def _held_out_grasps(folder: str | Path, settings: Settings) -> list[Item]:
-    """A dataset's objects for validation, each with some of its grasps, drawn evenly."""
+    """Objects of a dataset, each with some of its held-out grasps, drawn evenly.
+
+    Those for validation, or as many of the others as have unusual hands, drawn evenly.
+
+    Raises:
+        ValueError: if hands are left, or the dataset holds none out.
+    """
     if settings.side != "right":
         raise ValueError(f"side: {settings.side!r}, accepted is right, as a dataset's hands are")
     data = GraspDataset.load(folder)
-    held_out = np.flatnonzero(data.split == "validation")
-    rng, items = np.random.default_rng(settings.seed), []
-    for number in held_out if len(held_out) else range(len(data.objects)):
-        grasps = np.flatnonzero(data.object_index == number)
+    known = data.split != "validation"
+    rng, items, chosen = np.random.default_rng(settings.seed), [], np.ones(len(data), bool)
+    if settings.split == "hands":
+        chosen = data.unusual & known[data.object_index]
+        if not chosen.any():
+            raise ValueError(f"{folder}: no hands of unusual shape, accepted are --split objects")
+        objects = rng.permutation(np.unique(data.object_index[chosen]))
+        objects = np.sort(objects[: np.count_nonzero(~known) or None])
+    else:
+        objects = np.flatnonzero(known if known.all() else ~known)
+    for number in objects:
+        grasps = np.flatnonzero(chosen & (data.object_index == number))
         drawn = np.sort(rng.permutation(grasps)[: settings.num])
         mesh, repairs = solid(data.mesh(int(number)), data.objects[number])
         items.append(Item(data.objects[number], mesh, repairs, data.mano[drawn]))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from grasp_gen_core import refiners
+from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import CM, pad_contact
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.generators import load_generator, load_repositioner
@@ -53,6 +54,8 @@ def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
 
 # What a command's and an evaluation's settings hand to the pipeline.
 OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling")
+OPTIONS += ("contact",)
+CONTACTS = ("distance", "gaussians")
 
 
 class Scene(NamedTuple):
@@ -74,13 +77,14 @@ class GraspPipeline:
     """Ranked hands for an object's cloud.
 
     Args:
-        generator: one of `generators.NAMES`.
-        refiner: one of `refiners.NAMES`, or "none".
+        generator: one of `generators.NAMES`, or a folder of trained weights.
+        refiner: one of `refiners.NAMES`, "none", or a folder of weights of a system that refines.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hand: MANO file; None takes $GRASP_GEN_HAND, else the shipped generic hand.
         side: "right" or "left".
         reposition: a generator that puts the proposed hands in new places before refinement.
         sampling: options of the generator's sampling by name, see its `sampling_class`.
+        contact: what contact maps follow from: the "distance" to the hand, or CHOIR's "gaussians".
 
     Attributes:
         timings: seconds of the last call by stage.
@@ -98,7 +102,10 @@ class GraspPipeline:
         side: str = "right",
         reposition: str | None = None,
         sampling: Mapping[str, float] | Iterable[tuple[str, float]] = (),
+        contact: str = "distance",
     ) -> None:
+        if contact not in CONTACTS:
+            raise ValueError(f"contact: {contact!r}, accepted are {', '.join(CONTACTS)}")
         self.device = select_device(device)
         self.side = check_side(side)
         # Everything works on right hands; left ones are mirror images of both cloud and hand.
@@ -106,6 +113,7 @@ class GraspPipeline:
         self.refine = None if refiner == "none" else refiners.get_refiner(refiner, self.hand)
         self.generator = load_generator(generator, self.hand, sampling=dict(sampling))
         self.reposition = load_repositioner(reposition, self.hand) if reposition else None
+        self.contact = contact
         self.timings: dict[str, float] = {}
 
     def __call__(
@@ -219,7 +227,7 @@ class GraspPipeline:
             if num is not None:
                 order = score.argsort(descending=True, stable=True)[:num]
             metrics = {name: value[order].cpu().numpy() for name, value in metrics.items()}
-            grasps = self.assemble(mano[order], scene.points, score[order], metrics)
+            grasps = self.assemble(mano[order], scene, score[order], metrics)
         self._lap("rank")
         return grasps
 
@@ -257,12 +265,23 @@ class GraspPipeline:
         transl = mano[:, 58:] - BACK_OFF * self.approach(mano)
         return torch.cat([mano[:, :13], self.hand.regions.to_pose(opened), transl], dim=1)
 
+    def contact_map(self, vertices: Tensor, cloud: Tensor) -> Tensor:
+        """(B, N) contact in [0, 1] of a cloud's points (N, 3) with hands (B, 778, 3)."""
+        if self.contact == "distance":
+            return contact_map(cloud, vertices)
+        regions = self.hand.regions
+        every = cloud.expand(len(vertices), -1, -1)
+        weights = choir.contact_weights(every, vertices, self.hand.faces)
+        contacts = choir.fit_gaussians(vertices, weights, regions)
+        return choir.object_contact(cloud, contacts, vertices, regions)
+
     def assemble(
-        self, mano: Tensor, points: np.ndarray, score: Tensor, metrics: dict[str, np.ndarray]
+        self, mano: Tensor, scene: Scene, score: Tensor, metrics: dict[str, np.ndarray]
     ) -> GraspSet:
         """A GraspSet of right hands, or of their mirror images for the left."""
         vertices, joints = self.hand(mano)
         approach, pregrasp, faces = self.approach(mano), self.pregrasp(mano), self.hand.faces
+        contact = self.contact_map(vertices, scene.cloud)
         if self.side == "left":
             mano, pregrasp = mirror_mano(mano), mirror_mano(pregrasp)
             vertices, joints, approach = map(mirror_points, (vertices, joints, approach))
@@ -270,7 +289,6 @@ class GraspPipeline:
         wrist_pose = torch.eye(4, device=mano.device).repeat(len(mano), 1, 1)
         wrist_pose[:, :3, :3] = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
         wrist_pose[:, :3, 3] = joints[:, 0]
-        contact = contact_map(torch.from_numpy(points).to(mano.device), vertices)
         arrays = {
             "mano": mano,
             "vertices": vertices,
@@ -283,7 +301,7 @@ class GraspPipeline:
             "pregrasp": pregrasp,
         }
         arrays = {name: value.cpu().numpy() for name, value in arrays.items()}
-        return GraspSet(points=points, side=self.side, metrics=metrics, **arrays)
+        return GraspSet(points=scene.points, side=self.side, metrics=metrics, **arrays)
 
     def _lap(self, stage: str) -> None:
         if self.device.type == "cuda":

@@ -45,7 +45,7 @@ def markdown(evaluation: Evaluation) -> str:
     """Our row, below it the papers' under the same protocol and view, then object by object."""
     results, config = evaluation.results, evaluation.results["config"]
     names = [name for name in COLUMNS if name in results["summary"]]
-    ours = {"method": _label(config), **_cells(results["summary"], names)}
+    ours = {"method": _label(config), **cells(results["summary"], names)}
     rows, published = [ours], []
     if config.get("task") == "generate":
         published = PUBLISHED.get((config["protocol"], config["view"]), [])
@@ -54,9 +54,9 @@ def markdown(evaluation: Evaluation) -> str:
     if published:
         ours["source"] = "this run"
     for row in published:
-        named = {"method": row.method, **_cells(row.metrics, names), "source": row.source}
+        named = {"method": row.method, **cells(row.metrics, names), "source": row.source}
         rows.append({heading: named.get(heading, "–") for heading in ours})
-    parts = [_caption(evaluation), _table(rows)]
+    parts = [_caption(evaluation), table(rows)]
     if published:
         parts.append(
             "Published rows are the papers' own grasps on HO-3D's ten objects, measured by the "
@@ -66,7 +66,7 @@ def markdown(evaluation: Evaluation) -> str:
         by_object = results["per_object"]
         known = [name for name in names if name in next(iter(by_object.values()))]
         parts.append(
-            _table([{"object": name, **_cells(row, known)} for name, row in by_object.items()])
+            table([{"object": name, **cells(row, known)} for name, row in by_object.items()])
         )
     parts += [f"- {name}: {'; '.join(notes)}" for name, notes in config["notes"].items()]
     return "\n\n".join(parts) + "\n"
@@ -92,7 +92,7 @@ def _caption(evaluation: Evaluation) -> str:
     return ", ".join(words) + "."
 
 
-def _cells(numbers: dict, names: list[str]) -> dict[str, str]:
+def cells(numbers: dict, names: list[str]) -> dict[str, str]:
     """Metrics to formatted numbers."""
     return {
         name: "–" if numbers.get(name) is None else f"{numbers[name]:.{COLUMNS[name].digits}f}"
@@ -100,7 +100,7 @@ def _cells(numbers: dict, names: list[str]) -> dict[str, str]:
     }
 
 
-def _table(rows: list[dict[str, str]]) -> str:
+def table(rows: list[dict[str, str]]) -> str:
     """A Markdown table; its first row tells the columns."""
     columns = list(rows[0])
     headings = [COLUMNS[name].heading if name in COLUMNS else name for name in columns]

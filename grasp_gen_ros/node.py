@@ -113,8 +113,11 @@ class GraspGenerator(Node):
         def fixed(name, default, description):
             declare(name, default, description, read_only=True)
 
-        fixed("generator", "grasp_cvae", f"Network: {', '.join(generators.NAMES)}.")
-        fixed("refiner", "quick", f"Clean-up of its grasps: {', '.join(refiners.NAMES)} or none.")
+        fixed("generator", "grasp_cvae", f"{', '.join(generators.NAMES)} or a folder of weights.")
+        fixed("refiner", "quick", f"{', '.join(refiners.NAMES)}, none or a folder of weights.")
+        fixed("reposition", "", "Generator that puts proposed hands in new places: dvqvae.")
+        fixed("sampling", "", "Its sampling's options, such as temperature=0.8,top_k=16.")
+        fixed("contact", "distance", "Contact maps by distance, or by CHOIR's gaussians.")
         fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
         fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
         fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
@@ -132,6 +135,9 @@ class GraspGenerator(Node):
             device=self._value("device"),
             hand=self._value("hand") or None,
             side=self._value("side"),
+            reposition=self._value("reposition") or None,
+            contact=self._value("contact"),
+            sampling=generators.read_options(self._value("sampling")),
         )
         self.get_logger().info(
             f"loaded {self._value('generator')} with refiner {self._value('refiner')} "

@@ -10,6 +10,7 @@ import torch
 import trimesh
 
 from grasp_gen_core.cli import main
+from grasp_gen_core.data.dataset import UNUSUAL_SHAPE
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.published import PUBLISHED
@@ -221,6 +222,28 @@ def test_perturbed_grasps_are_compared_with_what_they_were(dataset, tmp_path):
     assert quick["summary"][volume] < noisy["summary"][volume]
     text = path.read_text()
     assert "perturbed grasps + quick" in text and "contact F1" in text
+
+
+def test_hands_of_unusual_shape_are_a_split_of_their_own(dataset, tmp_path):
+    refine = ["--task", "refine", "--refiner", "none", "--num", "2", "--split", "hands"]
+    found = evaluate(dataset, tmp_path / "hands.json", *refine)
+    table = pd.read_parquet(dataset / "grasps.parquet")
+    train = table[table["split"] == "train"]
+    unusual = np.linalg.norm(np.stack(train["mano"])[:, :10], axis=1) > UNUSUAL_SHAPE
+    assert 0 < unusual.sum() < len(train)
+    assert {grasp["object"] for grasp in found["per_grasp"]} == set(train["object"])
+    assert len(found["per_grasp"]) == min(2, unusual.sum())
+
+
+def test_a_dataset_without_unusual_hands_has_no_such_split(dataset, tmp_path, capsys):
+    table = pd.read_parquet(dataset / "grasps.parquet")
+    usual = np.linalg.norm(np.stack(table["mano"])[:, :10], axis=1) <= UNUSUAL_SHAPE
+    table[usual].to_parquet(tmp_path / "grasps.parquet")
+    command = ["evaluate", "--objects", str(tmp_path), "--task", "refine", "--split"]
+    assert main([*command, "hands", "--quiet"]) == 2
+    assert "no hands of unusual shape" in capsys.readouterr().err
+    assert main([*command, "people", "--quiet"]) == 2
+    assert "split: 'people', accepted are objects, hands" in capsys.readouterr().err
 
 
 def test_a_left_hand_is_no_task_for_a_dataset(dataset, capsys):

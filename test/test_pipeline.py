@@ -74,6 +74,15 @@ def test_pregrasp_stands_off_against_the_approach_and_is_opened(grasps):
     assert (flexion[1] < flexion[0]).all()
 
 
+def test_contact_by_gaussians_is_where_the_hand_touches(points, grasps):
+    made = GraspPipeline(device="cpu", contact="gaussians")(points, num=8, seed=0)
+    np.testing.assert_array_equal(made.mano, grasps.mano)
+    assert (made.contact >= 0).all() and (made.contact <= 1).all()
+    # By distance 0.8 is 2 mm from a vertex, 0.05 is 18 mm.
+    near, far = grasps.contact > 0.8, grasps.contact < 0.05
+    assert made.contact[near].mean() > 0.4 and made.contact[far].max() < 0.05
+
+
 def test_same_seed_same_grasps_another_seed_others(pipeline, points, grasps):
     again, other = pipeline(points, num=8, seed=0), pipeline(points, num=8, seed=1)
     np.testing.assert_array_equal(grasps.mano, again.mano)

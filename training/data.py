@@ -265,6 +265,7 @@ class GraspSamples(Dataset):
         points: points in a view, and in the surface sample half as many.
         palm_axis: (3,) direction out of the palm at rest.
         contacts: the file of `contact_file`, for samples that have their grasps' contacts.
+        unusual: whether hands of unusual shape are used, too.
 
     Raises:
         ValueError: if a kind of view is unknown.
@@ -279,12 +280,13 @@ class GraspSamples(Dataset):
         points: int,
         palm_axis: np.ndarray,
         contacts: Path | None = None,
+        unusual: bool = True,
     ) -> None:
         import roma
 
         if unknown := set(views) - set(KINDS):
             raise ValueError(f"views: {', '.join(unknown)}, accepted are {', '.join(KINDS)}")
-        used = np.isin(data.object_index, objects)
+        used = np.isin(data.object_index, objects) & (unusual | ~data.unusual)
         self.mano = torch.from_numpy(data.mano[used])
         self.contacts = None
         if contacts is not None:
@@ -450,7 +452,7 @@ class GraspData(lightning.LightningDataModule):
         touching = contact_file(data, material) if contacts else None
         shared = (material, views, points, palm_axis, touching)
         self.validation = GraspSamples(data, validation, *shared)
-        self.training = GraspSamples(data, training, *shared)
+        self.training = GraspSamples(data, training, *shared, unusual=False)
         if len(self.training) < batch:
             raise ValueError(
                 f"batch: {batch}, accepted are at most {len(self.training)}, the grasps to train on"

@@ -198,6 +198,37 @@ def factors(contacts: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(touched[..., None, None], factor, identity), touched
 
 
+def object_contact(
+    points: Tensor, contacts: Tensor, vertices: Tensor, regions: HandRegions
+) -> Tensor:
+    """Contact in [0, 1] of object points: the density of the Gaussian that reaches each best.
+
+    Gaussians lie on the skin; each is widened by the cone's reach, which is how far from it
+    something counts as touched.
+
+    Args:
+        points: (N, 3) on the object, metres.
+        contacts: (B, 32, 9) as in `Choir`.
+        vertices: (B, V, 3) the hands, metres.
+        regions: the hand's tables.
+
+    Returns:
+        (B, N).
+    """
+    factor, touched = factors(contacts)
+    reach = CONE**2 * torch.eye(3).to(factor)
+    precision = torch.linalg.inv(factor @ factor.mT + reach)
+    mean = vertices[:, regions.anchors] + contacts[..., :3]
+    found = []
+    for m, p, t in zip(
+        mean.split(CHUNK), precision.split(CHUNK), touched.split(CHUNK), strict=True
+    ):
+        apart = points[:, None] - m[:, None]
+        square = torch.einsum("bnac,bacd,bnad->bna", apart, p, apart)
+        found.append((torch.exp(-0.5 * square) * t[:, None]).amax(dim=2))
+    return torch.cat(found)
+
+
 def dense_contact(contacts: Tensor, vertices: Tensor, regions: HandRegions) -> Tensor:
     """Contact in [0, 1] of each vertex, from the Gaussian of its anchor.
 

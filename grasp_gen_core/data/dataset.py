@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import trimesh
 
-from grasp_gen_core.types import check_mano
+from grasp_gen_core.types import BETAS, check_mano
 
 TABLE, SCHEMA, MESHES = "grasps.parquet", "schema.json", "objects"
 COLUMNS = {
@@ -35,6 +35,10 @@ COLUMNS = {
     "displacement_cm": "float32: displacement after 200 steps of 1/240 s in PyBullet",
     "force_closure_n": "float32: margin of the anchors in contact, see contact.force_closure",
 }
+
+
+# Length of the shape coefficients from which a hand is unusual: so are 3 % of the shipped ones.
+UNUSUAL_SHAPE = 3.1
 
 
 @dataclass
@@ -82,6 +86,11 @@ class GraspDataset:
         split = table["split"].to_numpy(str)[first]
         mano = check_mano(np.stack(table["mano"].to_numpy()))
         return cls(names.tolist(), index, mano, table["kind"].to_numpy(str), split, Path(folder))
+
+    @property
+    def unusual(self) -> np.ndarray:
+        """(G,) bool, grasps of hands of an unusual shape: held out of training, whatever object."""
+        return np.linalg.norm(self.mano[:, BETAS], axis=1) > UNUSUAL_SHAPE
 
     def mesh(self, index: int) -> trimesh.Trimesh:
         """Object number `index`, metres."""

@@ -50,20 +50,19 @@ def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn
 
 
 def load_generator(
-    name: str, hand: ManoHand, folder: Path | None = None, sampling: dict | None = None
+    name: str | Path, hand: ManoHand, sampling: dict | None = None
 ) -> nn.Module | Optimiser:
     """A generator that is ready to sample; all but "optimise" are trained networks.
 
     Args:
-        name: one of NAMES.
+        name: one of NAMES, which have shipped weights, or a folder that `save_generator` wrote.
         hand: the right hand it generates.
-        folder: holds model.safetensors and config.json; None takes the shipped weights.
         sampling: options of the generator's `sampling_class`; missing ones take their defaults.
 
     Raises:
         ValueError: if the name or an option is unknown or the weights are missing or don't fit.
     """
-    generator = _load(name, hand, folder)
+    generator = _load(name, hand)
     if sampling:
         cls = getattr(generator, "sampling_class", None)
         accepted = [field.name for field in fields(cls)] if cls else []
@@ -76,7 +75,7 @@ def load_generator(
     return generator
 
 
-def _load(name: str, hand: ManoHand, folder: Path | None) -> nn.Module | Optimiser:
+def _load(name: str | Path, hand: ManoHand) -> nn.Module | Optimiser:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -84,15 +83,19 @@ def _load(name: str, hand: ManoHand, folder: Path | None) -> nn.Module | Optimis
         from grasp_gen_core.generators.optimiser import Optimiser
 
         return Optimiser(hand)
-    if name not in CLASSES:
-        raise ValueError(f"generator: {name!r}, accepted are {', '.join(NAMES)}")
-    folder = folder or WEIGHTS / name
+    folder = WEIGHTS / name if name in CLASSES else Path(name)
+    if name not in CLASSES and not folder.is_dir():
+        raise ValueError(
+            f"generator: {str(name)!r}, accepted are {', '.join(NAMES)}, and folders of weights"
+        )
     try:
         config = json.loads((folder / "config.json").read_text())
-        generator = build_generator(name, hand, config)
+        generator = build_generator(config.pop("generator"), hand, config)
         generator.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, json.JSONDecodeError, RuntimeError) as error:
-        raise ValueError(f"{folder}: no weights for {name} there: {error}") from error
+        raise ValueError(f"{folder}: no weights of a generator: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'config.json'}: names no generator") from error
     return generator.to(hand.faces.device).eval().requires_grad_(False)
 
 
@@ -104,15 +107,33 @@ def load_repositioner(name: str, hand: ManoHand) -> Callable[[Tensor, Tensor], T
     """
     generator = load_generator(name, hand)
     if not hasattr(generator, "reposition"):
-        raise ValueError(f"reposition: {name!r}, accepted is dvqvae")
+        raise ValueError(f"reposition: {name!r}, accepted are dvqvae, and folders of its weights")
     return generator.reposition
 
 
+def read_options(text: str) -> tuple[tuple[str, float], ...]:
+    """Sampling options as people write them, temperature=0.8,top_k=16, by name.
+
+    Raises:
+        ValueError: if a name has no number.
+    """
+    try:
+        pairs = (pair.split("=") for pair in text.split(",") if text)
+        return tuple((name.strip(), float(value)) for name, value in pairs)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r}, accepted are numbers by name, as in temperature=0.8,top_k=16"
+        ) from error
+
+
 def save_generator(generator: nn.Module, folder: Path) -> None:
-    """Write model.safetensors and config.json."""
+    """Write model.safetensors, and config.json with the generator's name and settings."""
     from safetensors.torch import save_file
+
+    name = next(name for name, cls in CLASSES.items() if cls == type(generator).__name__)
 
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {k: v.contiguous() for k, v in generator.state_dict().items()}
     save_file(state, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(asdict(generator.config), indent=2) + "\n")
+    config = {"generator": name, **asdict(generator.config)}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

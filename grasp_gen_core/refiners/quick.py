@@ -15,6 +15,9 @@ from grasp_gen_core.objects.distance import DistanceGrid
 STEPS = 50
 # A short memory: the first steps' steep penetration must not slow the later ones down.
 BETAS = (0.5, 0.6)
+# Skin gives way under what it holds: that deep it costs nothing, and pads are pressed in further.
+# A hand that only touches lets go of what it should hold.
+SKIN, SQUEEZE = 0.0015, 0.003  # metres
 
 
 def refine(
@@ -58,14 +61,14 @@ def refine(
         distance = grid(vertices)
         centres, radii = energies.bone_spheres(joints, regions)
         # Whether a pad takes part follows from how near the proposal brought it.
-        tips = energies.pad_contact(vertices, distance, regions, reach=4.0)
-        pads = energies.pad_contact(vertices, distance, regions, reach=1.0)
+        tips = energies.pad_contact(vertices, distance, regions, reach=4.0, squeeze=SQUEEZE)
+        pads = energies.pad_contact(vertices, distance, regions, reach=1.0, squeeze=SQUEEZE)
         normals = energies.surface_normal(grid, tips.points)
         energy = (
             tips.tip.sum(dim=1)
             + (0.4 * pads.middle + 0.3 * pads.proximal).sum(dim=1)
             + pads.palm
-            + 12 * energies.penetration(distance, grid(centres), radii)
+            + 12 * energies.penetration(distance + SKIN, grid(centres) + SKIN, radii)
             + 4 * energies.self_penetration(centres, radii)
             + energies.force_closure(tips.points, normals, strength, centre)
             + 0.3 * energies.coupling(variables.angles)

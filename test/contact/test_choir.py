@@ -107,6 +107,26 @@ def test_dense_contact_is_the_density_over_its_peak(hand, vertices, points):
     assert dense[weights[0] > 0].mean() > 5 * dense[weights[0] == 0].mean()
 
 
+def test_object_contact_is_that_of_the_widened_gaussian_that_reaches_best(hand, vertices, points):
+    weights = choir.contact_weights(points, vertices, hand.faces)
+    contacts = choir.fit_gaussians(vertices, weights, hand.regions)
+    found = choir.object_contact(points[0], contacts, vertices, hand.regions)
+    anchors = vertices[0, hand.regions.anchors].double().numpy()
+    truth = np.zeros(len(points[0]))
+    for anchor, numbers in zip(anchors, contacts[0].double().numpy(), strict=True):
+        if not numbers.any():
+            continue
+        factor = np.zeros((3, 3))
+        factor[np.tril_indices(3)] = numbers[3:]
+        covariance = factor @ factor.T + choir.CONE**2 * np.eye(3)
+        density = multivariate_normal(anchor + numbers[:3], covariance)
+        ratio = density.logpdf(points[0].numpy()) - density.logpdf(anchor + numbers[:3])
+        truth = np.maximum(truth, np.exp(ratio))
+    np.testing.assert_allclose(found[0], truth, atol=1e-3)
+    assert found[0].max() > 0.5
+    assert (choir.object_contact(points[0] + 1.0, contacts, vertices, hand.regions) < 1e-6).all()
+
+
 def test_a_moved_scene_has_the_same_choir(hand, vertices, points):
     here = choir.encode(points, vertices, hand.faces, hand.regions, vertices.mean(dim=1))
     shift = torch.tensor([0.3, -0.5, 0.2])

@@ -217,13 +217,13 @@ def test_repositioned_hands_keep_their_posture_and_move_with_the_object(hand, ne
 def test_bad_sampling_options_are_one_clear_error(hand, net, tmp_path, sampling):
     save_generator(net, tmp_path)
     with pytest.raises(ValueError, match="accepted"):
-        load_generator("dvqvae", hand, tmp_path, sampling)
+        load_generator(tmp_path, hand, sampling)
 
 
 def test_a_low_temperature_draws_alike(hand, net, cloud, tmp_path):
     """The same four postures, one in each frame, again and again; only their places differ."""
     save_generator(net, tmp_path)
-    cold = load_generator("dvqvae", hand, tmp_path, {"temperature": 1e-6})
+    cold = load_generator(tmp_path, hand, {"temperature": 1e-6})
     hands = cold.sample(cloud(0), 8, torch.Generator().manual_seed(0))
     torch.testing.assert_close(hands[:4, 13:58], hands[4:, 13:58], atol=1e-5, rtol=0)
     warm = net.sample(cloud(0), 8, torch.Generator().manual_seed(0))[:, 13:58]

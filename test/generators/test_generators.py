@@ -73,7 +73,7 @@ def test_it_overfits_a_few_grasps(hand, name, batch):
 def test_weights_round_trip(hand, name, tmp_path):
     net = build_generator(name, hand, SMALL[name]).eval()
     save_generator(net, tmp_path)
-    again = load_generator(name, hand, tmp_path)
+    again = load_generator(tmp_path, hand)
     assert again.config == net.config
     torch.testing.assert_close(again.state_dict(), net.state_dict())
 
@@ -81,12 +81,18 @@ def test_weights_round_trip(hand, name, tmp_path):
 def test_bad_weights_and_names_are_one_clear_error(hand, name, tmp_path):
     with pytest.raises(ValueError, match="accepted are grasp_cvae"):
         build_generator("graspcvae", hand)
+    with pytest.raises(ValueError, match="and folders of weights"):
+        load_generator(tmp_path / "not_there", hand)
     with pytest.raises(ValueError, match="no weights"):
-        load_generator(name, hand, tmp_path)
+        load_generator(tmp_path, hand)
+    for config in ("[]", "{}", '{"generator": 3}', '{"generator": "magic"}'):
+        (tmp_path / "config.json").write_text(config)
+        with pytest.raises(ValueError, match="generator"):
+            load_generator(tmp_path, hand)
     with pytest.raises(ValueError, match="latents"):
         build_generator(name, hand, {"latents": 3})
     save_generator(build_generator(name, hand), tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match="no weights"):
-        load_generator(name, hand, tmp_path)
+        load_generator(tmp_path, hand)

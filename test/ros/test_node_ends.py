@@ -16,6 +16,9 @@ from grasp_gen_ros.srv import GenerateGrasps
     "parameter, complaint",
     [
         ("generator:=magic", "generator: 'magic', accepted are"),
+        ("contact:=magic", "contact: 'magic', accepted are distance, gaussians"),
+        ("sampling:=warm", "'warm', accepted are numbers by name"),
+        ("reposition:=grasp_cvae", "reposition: 'grasp_cvae', accepted are"),
         ("num_grasps:=0", "num_grasps"),
     ],
 )

@@ -253,6 +253,17 @@ def test_split_is_respected(data):
     assert not np.array_equal(np.concatenate(first), np.concatenate(second))
 
 
+def test_unusual_hands_are_for_validation_alone(data, material, monkeypatch):
+    mano = data.mano.copy()
+    mano[::5, 0] = 4.0
+    mixed = dataclasses.replace(data, mano=mano)
+    monkeypatch.setattr(GraspDataset, "load", lambda folder: mixed)
+    made = GraspData("", 8, {"full": 1.0}, np.array([0, 0, 1.0]), 64, CAMERAS)
+    train, usual = data.object_index != 3, np.arange(len(data)) % 5 != 0
+    assert np.array_equal(made.training.mano, mano[train & usual])
+    assert np.array_equal(made.validation.mano, mano[~train])
+
+
 def test_what_cannot_be_trained_on_is_named(data, material, monkeypatch):
     single = dataclasses.replace(data, objects=OBJECTS[:1], split=np.array(["train"]))
     with pytest.raises(ValueError, match="two objects"):

@@ -62,7 +62,7 @@ def test_train_resume_and_sample(folder):
     assert resumed.returncode == 0, resumed.stderr
     checkpoint = torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 10
-    generator = load_generator("grasp_cvae", ManoHand(), folder / "run")
+    generator = load_generator(folder / "run", ManoHand())
     mano = generator.sample(torch.rand(80, 3), 3, torch.Generator().manual_seed(0))
     assert mano.shape == (3, 61) and torch.isfinite(mano).all()
 
@@ -77,7 +77,7 @@ def test_shipped_configs_train(config, tmp_path):
     (tmp_path / "config.yaml").write_text(config.read_text())
     trained = train(tmp_path, "--data", str(tmp_path), "--steps", "1")
     assert trained.returncode == 0, trained.stderr
-    generator = load_generator(config.stem, ManoHand(), tmp_path / "run")
+    generator = load_generator(tmp_path / "run", ManoHand())
     weights = [weight for weight in generator.parameters() if weight.is_floating_point()]
     assert all(torch.isfinite(weight).all() for weight in weights)
     assert (tmp_path / "run" / "model.safetensors").stat().st_size < 40e6
