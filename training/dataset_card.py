@@ -31,7 +31,7 @@ from grasp_gen_core.synthesis import filter as kept
 from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES
 from grasp_gen_core.types import BETAS
 
-COMMAND = "grasp-gen synthesize --objects procedural --count 61000 --seed 0 --out training/data"
+COMMAND = "grasp-gen synthesize --objects procedural --count 60000 --seed 0 --out training/data"
 SHEET, HISTOGRAMS = "training_grasps.png", "training_histograms.png"
 ACROSS, DOWN, TILE = 8, 6, 220
 LIFT = 0.003  # metres off the skin from which a touching place may be seen: pads are covered
