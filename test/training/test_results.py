@@ -1,0 +1,87 @@
+"""Tables of the documentation: the right numbers in the right rows, and nothing else touched."""
+
+import re
+
+import pytest
+
+from grasp_gen_core.evaluation import Evaluation, Settings
+from training.results import ROOT, Records, pages, write_tables
+
+
+@pytest.fixture
+def records(tmp_path):
+    made = Records(tmp_path / "results")
+    for generator, refiner, volume in (
+        ("dvqvae", "none", 12.345),
+        ("grasp_cvae", "quick", 0.126),
+        ("grasp_cvae", "none", 26.2),
+    ):
+        for protocol in ("exact", "dvqvae", "grasptta", "fastgrasp"):
+            settings = Settings(generator=generator, refiner=refiner, protocol=protocol, num=20)
+            ratio = [float(share) for share in range(41)]
+            summary = {
+                "penetration_volume_cm3": volume,
+                "contact_ratio_pct": 97.5,
+                "high_quality_ratio": {"ratio_pct": ratio},
+            }
+            results = {
+                "summary": summary,
+                "per_object": {"can": summary, "mug": summary | {"penetration_volume_cm3": 7.0}},
+                "config": {"device": "cpu"},
+            }
+            made.add(settings, Evaluation([], results, 0.5))
+    return made
+
+
+def fill(records, path, kind):
+    path.write_text(f"before\n<!-- table: {kind} -->\nstale words\n<!-- end -->\nafter\n")
+    write_tables(records, [path])
+    text = path.read_text()
+    write_tables(records, [path])
+    assert path.read_text() == text
+    assert re.fullmatch(r"before\n<!-- table: .* -->\n.*<!-- end -->\nafter\n", text, re.DOTALL)
+    assert "stale words" not in text
+    return [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+
+
+def test_methods_stand_in_order_with_the_papers_below(records, tmp_path):
+    rows = fill(records, tmp_path / "page.md", "compare dvqvae full")
+    names = [cells[0].removeprefix("| ") for cells in rows]
+    assert names[:3] == ["grasp_cvae", "grasp_cvae + quick", "dvqvae"]
+    assert [cells[2] for cells in rows[:3]] == ["26.20", "0.13", "12.35"]
+    assert rows[0][3] == "0.025"  # seconds of a call over its 20 grasps
+    assert names[-1] == "DVQ-VAE" and rows[-1][1:3] == ["99.5", "5.36"]
+    assert "Table 1" in rows[-1][-1]
+
+
+def test_other_tables(records, tmp_path):
+    path = tmp_path / "page.md"
+    assert [cells[:2] for cells in fill(records, path, "views grasp_cvae")] == [
+        ["| full", "none"],
+        ["| full", "quick"],
+    ]
+    objects = fill(records, path, "objects grasp_cvae quick")
+    assert [cells[:2] for cells in objects] == [["| can", "0.13"], ["| mug", "7.00"]]
+    protocols = fill(records, path, "protocols grasp_cvae quick")
+    assert [cells[0] for cells in protocols] == [
+        f"| `{name}`" for name in ("exact", "dvqvae", "grasptta", "fastgrasp")
+    ]
+    # The curve holds a value every 0.25 cm^3, here its own index.
+    quality = fill(records, path, "quality")
+    assert quality[0][2:] == ["2.0", "4.0", "8.0", "20.0", "40.0 |"]
+
+
+def test_an_unknown_table_is_refused_and_the_page_kept(records, tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("<!-- table: add full -->\nstale words\n<!-- end -->\n")
+    with pytest.raises(ValueError, match="page.md: 'add full': no such table"):
+        write_tables(records, [path])
+    assert "stale words" in path.read_text()
+
+
+def test_the_documentation_holds_what_was_measured(tmp_path):
+    assert pages()
+    for page in pages():
+        (copy := tmp_path / "page.md").write_text(page.read_text())
+        write_tables(Records(ROOT / "docs" / "results"), [copy])
+        assert copy.read_text() == page.read_text(), page

@@ -1,0 +1,222 @@
+"""The measured tables of the documentation, of all systems, by one command.
+
+python -m training.results --objects DIR --reference DATASET grasp_cvae   # measure, write tables
+python -m training.results                                                # only write tables
+
+A system's numbers lie in docs/results/, one file for each refiner. Tables stand between the marks
+`<!-- table: KIND ... -->` and `<!-- end -->` of the README, the docs and the weights' cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from grasp_gen_core.evaluation import Evaluation, Settings, evaluate
+from grasp_gen_core.figures import contact_sheet
+from grasp_gen_core.generators import NAMES
+from grasp_gen_core.metrics.high_quality_ratio import VOLUMES
+from grasp_gen_core.metrics.published import PUBLISHED
+from grasp_gen_core.report import COLUMNS, cells, table
+from grasp_gen_core.runtime import tune_allocator
+
+ROOT = Path(__file__).parents[1]
+VIEWS = ("full", "mask50", "mask90", "camera")
+# What the papers measured: protocol and view.
+RUNS = {("exact", view): None for view in VIEWS} | dict.fromkeys(PUBLISHED)
+SHORT = ("contact_ratio_pct", "contact_fingers", "penetration_volume_cm3", "penetration_depth_cm")
+SHORT += ("sim_displacement_cm", "sim_displacement_median_cm", "hold_worst_axis_cm")
+SHORT += ("entropy", "cluster_size", "quality_index")
+BY_OBJECT = ("penetration_volume_cm3", "penetration_depth_cm", "contact_fingers")
+BY_OBJECT += ("sim_displacement_cm", "sim_drift_cm", "hold_worst_axis_cm", "hold_drift_cm")
+BY_OBJECT += ("quality_index",)
+QUALITY = (0.5, 1, 2, 5, 10)  # cm^3
+MARK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TIME = "time per grasp [s]"
+
+
+class Records:
+    """What was measured: a file for each generator and refiner, in it a record for each run.
+
+    Args:
+        folder: of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, generator: str, refiner: str) -> Path:
+        return self.folder / f"{Path(generator).name}-{refiner}.json"
+
+    def load(self, generator: str, refiner: str) -> dict[str, dict]:
+        """Records by "PROTOCOL VIEW"; none where nothing was measured."""
+        path = self.file(generator, refiner)
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def methods(self) -> list[tuple[str, str]]:
+        """Generators and refiners of which there are records, in the order of NAMES."""
+        found = [tuple(path.stem.rsplit("-", 1)) for path in sorted(self.folder.glob("*-*.json"))]
+        return sorted(found, key=lambda m: (NAMES.index(m[0]) if m[0] in NAMES else len(NAMES), m))
+
+    def of(self, protocol: str, view: str) -> Iterator[tuple[str, str, dict]]:
+        """Generator, refiner and record of all that were measured so."""
+        for generator, refiner in self.methods():
+            records = self.load(generator, refiner)
+            if f"{protocol} {view}" in records:
+                yield generator, refiner, records[f"{protocol} {view}"]
+
+    def add(self, settings: Settings, result: Evaluation) -> None:
+        """Keep an evaluation, in place of an earlier one of its kind."""
+        records = self.load(settings.generator, settings.refiner)
+        records[f"{settings.protocol} {settings.view}"] = {
+            "summary": result.results["summary"],
+            "per_object": result.results["per_object"],
+            TIME: result.seconds / settings.num,
+            "config": result.results["config"],
+            "machine": f"{os.cpu_count()} cores {platform.machine()}",
+            "date": date.today().isoformat(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.file(settings.generator, settings.refiner)
+        path.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+
+    # The kinds of tables; each takes the words of its mark.
+
+    def compare(self, protocol: str, view: str) -> str:
+        """All methods under one protocol and view, then the papers' rows."""
+        rows, used, papers = [], [], PUBLISHED.get((protocol, view), [])
+        names = [n for n in COLUMNS if any(n in r["summary"] for *_, r in self.of(protocol, view))]
+        for generator, refiner, record in self.of(protocol, view):
+            source = {"source": "measured here"} if papers else {}
+            rows.append({"method": label(generator, refiner), **row(record, names), **source})
+            used.append(record)
+        for paper in papers:
+            named = {"method": paper.method, **cells(paper.metrics, names), "source": paper.source}
+            rows.append(named)
+        return table(rows) + caption(used, protocol=protocol, view=view)
+
+    def views(self, generator: str) -> str:
+        """One system's views, without and with refiners."""
+        rows, used = [], []
+        for view in VIEWS:
+            for found, refiner, record in self.of("exact", view):
+                if found == generator:
+                    rows.append({"view": view, "refiner": refiner, **row(record, SHORT)})
+                    used.append(record)
+        return table(rows) + caption(used, generator=generator)
+
+    def objects(self, generator: str, refiner: str) -> str:
+        """One method object by object, full view."""
+        record = self.load(generator, refiner)["exact full"]
+        rows = [{"object": n, **cells(r, BY_OBJECT)} for n, r in record["per_object"].items()]
+        return table(rows) + caption([record], generator=generator, refiner=refiner)
+
+    def protocols(self, generator: str, refiner: str) -> str:
+        """The same grasps under each protocol."""
+        names = ("contact_ratio_pct", "penetration_volume_cm3", "penetration_depth_cm")
+        names += ("sim_displacement_cm", "entropy", "cluster_size", "quality_index")
+        records = self.load(generator, refiner)
+        wanted = {p: records[f"{p} full"] for p, view in RUNS if view == "full"}
+        rows = [{"protocol": f"`{p}`", **cells(r["summary"], names)} for p, r in wanted.items()]
+        return table(rows) + caption([*wanted.values()], generator=generator, refiner=refiner)
+
+    def quality(self) -> str:
+        """Share of the grasps below some volumes of which the object moves at most 2 cm."""
+        rows, used = [], []
+        for view in VIEWS:
+            for generator, refiner, record in self.of("exact", view):
+                curve = record["summary"]["high_quality_ratio"]["ratio_pct"]
+                shares = {f"{v} cm³": f"{np.interp(v, VOLUMES, curve):.1f}" for v in QUALITY}
+                rows.append({"view": view, "method": label(generator, refiner), **shares})
+                used.append(record)
+        return table(rows) + caption(used)
+
+
+def label(generator: str, refiner: str) -> str:
+    return generator if refiner == "none" else f"{generator} + {refiner}"
+
+
+def row(record: dict, names: tuple[str, ...] | list[str]) -> dict[str, str]:
+    return cells(record["summary"], names) | {TIME: f"{record[TIME]:.3f}"}
+
+
+def caption(records: list[dict], **fixed: str) -> str:
+    """What makes such numbers, where and when these were made."""
+    named = {"generator": "NAME", "refiner": "NAME", "view": "VIEW", "protocol": "exact"} | fixed
+    words = "".join(f" --{name} {value}" for name, value in named.items() if value != "exact")
+    used = {(r["config"]["device"], r["machine"]) for r in records}
+    days = sorted({r["date"] for r in records})
+    machines = "; ".join(f"{device}, {machine}" for device, machine in sorted(used))
+    when = " to ".join(dict.fromkeys((days[0], days[-1])))
+    return f"\n\n*`grasp-gen evaluate --objects $YCB{words}`; {machines}; {when}.*\n"
+
+
+def pages() -> list[Path]:
+    """The files that have tables: README, documentation, weights' cards."""
+    cards = (ROOT / "grasp_gen_core" / "generators" / "weights").glob("*/README.md")
+    found = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *cards]
+    return [path for path in found if MARK.search(path.read_text())]
+
+
+def write_tables(records: Records, files: list[Path]) -> None:
+    """Write all marked tables anew.
+
+    Raises:
+        ValueError: if a mark names no kind of table.
+    """
+    for path in files:
+
+        def fill(mark: re.Match) -> str:
+            kind, *words = mark[2].split()
+            if kind not in ("compare", "views", "objects", "protocols", "quality"):
+                raise ValueError(f"{path}: {mark[2]!r}: no such table")  # noqa: B023
+            return f"{mark[1]}\n{getattr(records, kind)(*words)}\n{mark[3]}"
+
+        text = path.read_text()
+        if (written := MARK.sub(fill, text)) != text:
+            path.write_text(written)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("generators", nargs="*", help="systems to measure, names or folders")
+    parser.add_argument("--objects", help="folder of meshes")
+    parser.add_argument("--refiners", nargs="+", default=["quick", "none"])
+    help = "protocol and view each, such as exact/full; default: all that the papers have"
+    default = [f"{protocol}/{view}" for protocol, view in RUNS]
+    parser.add_argument("--runs", nargs="+", default=default, help=help)
+    parser.add_argument("--reference", help="dataset whose pictures fid compares with")
+    arguments = parser.parse_args()
+    tune_allocator()
+    records = Records(ROOT / "docs" / "results")
+    for generator in arguments.generators:
+        for refiner in arguments.refiners:
+            for run in arguments.runs:
+                protocol, view = run.split("/")
+                reference = arguments.reference if protocol == "exact" else None
+                settings = Settings(
+                    generator=generator,
+                    refiner=refiner,
+                    protocol=protocol,
+                    view=view,
+                    reference=reference,
+                )
+                print(label(generator, refiner), run, flush=True)
+                result = evaluate(arguments.objects, settings, quiet=True)
+                records.add(settings, result)
+                if run == "exact/full" and refiner != "none":
+                    name = f"results_{Path(generator).name}_{refiner}.png"
+                    contact_sheet(result.objects, ROOT / "docs" / "pictures" / name)
+    write_tables(records, pages())
+
+
+if __name__ == "__main__":
+    main()
