@@ -53,8 +53,7 @@ def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
 
 
 # What a command's and an evaluation's settings hand to the pipeline.
-OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling")
-OPTIONS += ("contact",)
+OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling", "contact")
 CONTACTS = ("distance", "gaussians")
 
 

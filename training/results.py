@@ -30,8 +30,8 @@ from grasp_gen_core.runtime import tune_allocator
 
 ROOT = Path(__file__).parents[1]
 VIEWS = ("full", "mask50", "mask90", "camera")
-# What the papers measured: protocol and view.
-RUNS = {("exact", view): None for view in VIEWS} | dict.fromkeys(PUBLISHED)
+# Protocol and view: our own, and what the papers measured.
+RUNS = [*(("exact", view) for view in VIEWS), *PUBLISHED]
 SHORT = ("contact_ratio_pct", "contact_fingers", "penetration_volume_cm3", "penetration_depth_cm")
 SHORT += ("sim_displacement_cm", "sim_displacement_median_cm", "hold_worst_axis_cm")
 SHORT += ("entropy", "cluster_size", "quality_index")
