@@ -126,7 +126,9 @@ class Records:
         records = self.load(generator, refiner)
         wanted = {p: records[f"{p} full"] for p, view in RUNS if view == "full"}
         rows = [{"protocol": f"`{p}`", **cells(r["summary"], names)} for p, r in wanted.items()]
-        return table(rows) + caption([*wanted.values()], generator=generator, refiner=refiner)
+        return table(rows) + caption(
+            [*wanted.values()], generator=generator, refiner=refiner, view="full", protocol="NAME"
+        )
 
     def quality(self) -> str:
         """Share of the grasps below some volumes of which the object moves at most 2 cm."""
