@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from grasp_gen_core import defaults
+
 # Only what `--help` needs is imported here; torch and the rest load inside the commands.
 if TYPE_CHECKING:
     from grasp_gen_core.evaluation import Evaluation
@@ -125,8 +127,8 @@ def add_model_options(parser: argparse.ArgumentParser, num: int = 32, of: str = 
     help = f"{of}, " + DEFAULT
     parser.add_argument("--num", type=positive, default=num, metavar="N", help=help)
     help = "a system, or a folder of weights that train wrote, " + DEFAULT
-    parser.add_argument("--generator", default="grasp_cvae", metavar="NAME|DIR", help=help)
-    parser.add_argument("--refiner", default="quick", metavar="NAME|DIR|none", help=help)
+    parser.add_argument("--generator", default=defaults.GENERATOR, metavar="NAME|DIR", help=help)
+    parser.add_argument("--refiner", default=defaults.REFINER, metavar="NAME|DIR|none", help=help)
     parser.add_argument("--side", choices=("right", "left"), default="right", help=DEFAULT)
     help = "generator that puts the proposed hands in new places: dvqvae"
     parser.add_argument("--reposition", metavar="NAME|DIR", help=help)

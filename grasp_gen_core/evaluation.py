@@ -17,6 +17,7 @@ import torch
 import trimesh
 from tqdm import tqdm
 
+from grasp_gen_core import defaults
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.hand import ManoHand
@@ -70,8 +71,8 @@ class Settings:
     """
 
     task: str = "generate"
-    generator: str = "grasp_cvae"
-    refiner: str = "quick"
+    generator: str = defaults.GENERATOR
+    refiner: str = defaults.REFINER
     device: str = "auto"
     hand: str | None = None
     side: str = "right"

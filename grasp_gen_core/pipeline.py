@@ -12,7 +12,7 @@ import roma
 import torch
 from torch import Tensor
 
-from grasp_gen_core import refiners
+from grasp_gen_core import defaults, refiners
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import CM, pad_contact
 from grasp_gen_core.contact.maps import contact_map
@@ -94,8 +94,8 @@ class GraspPipeline:
 
     def __init__(
         self,
-        generator: str = "grasp_cvae",
-        refiner: str = "quick",
+        generator: str = defaults.GENERATOR,
+        refiner: str = defaults.REFINER,
         device: str = "auto",
         hand: str | Path | None = None,
         side: str = "right",

@@ -25,7 +25,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from grasp_gen_core import generators, refiners
+from grasp_gen_core import defaults, generators, refiners
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import tune_allocator
 from grasp_gen_core.types import SIDES, GraspSet
@@ -113,8 +113,9 @@ class GraspGenerator(Node):
         def fixed(name, default, description):
             declare(name, default, description, read_only=True)
 
-        fixed("generator", "grasp_cvae", f"{', '.join(generators.NAMES)} or a folder of weights.")
-        fixed("refiner", "quick", f"{', '.join(refiners.NAMES)}, none or a folder of weights.")
+        folder = "or a folder of weights."
+        fixed("generator", defaults.GENERATOR, f"{', '.join(generators.NAMES)} {folder}")
+        fixed("refiner", defaults.REFINER, f"{', '.join(refiners.NAMES)}, none {folder}")
         fixed("reposition", "", "Generator that puts proposed hands in new places: dvqvae.")
         fixed("sampling", "", "Its sampling's options, such as temperature=0.8,top_k=16.")
         fixed("contact", "distance", "Contact maps by distance, or by CHOIR's gaussians.")

@@ -124,7 +124,7 @@ def test_diagnostics_tell_what_goes_on(peer: Peer, cloud: PointCloud2):
     before = int(peer.status(lambda v: True)["clouds_taken"])
     assert peer.generate(cloud).success
     values = peer.status(lambda v: int(v["clouds_taken"]) == before + 1 and v["state"] == "idle")
-    assert values["generator"] == "grasp_cvae" and values["refiner"] == "quick"
+    assert values["generator"] == "dvqvae" and values["refiner"] == "quick"
     stages = {k: float(v) for k, v in values.items() if k.startswith("seconds_")}
     total = stages.pop("seconds_total")
     assert len(stages) >= 4
