@@ -219,7 +219,7 @@ def test_bench_times_every_stage(capsys):
     assert main("bench --num 2 --repeat 2 --refiner none --device cpu".split()) == 0
     out, progress = capsys.readouterr()
     title, head, *rows = out.splitlines()
-    assert "2 grasps, grasp_cvae + none, 2 calls on cpu" in title and "CPU threads" in title
+    assert "2 grasps, dvqvae + none, 2 calls on cpu" in title and "CPU threads" in title
     assert head.split() == ["stage", "min", "[s]", "median", "[s]"]
     times = {row.rsplit(maxsplit=2)[0]: [float(t) for t in row.split()[-2:]] for row in rows}
     assert all(0 <= low <= middle for low, middle in times.values())

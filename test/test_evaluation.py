@@ -105,7 +105,7 @@ def test_score_agrees_with_evaluate(objects, results, tmp_path, one_thread):
 def test_files_for_people(results):
     numbers, folder = results
     table = (folder / "table.md").read_text()
-    assert "| grasp_cvae + quick |" in table
+    assert "| dvqvae + quick |" in table
     assert f"{numbers['summary']['penetration_volume_cm3']:.2f}" in table
     papers = {row.method for rows in PUBLISHED.values() for row in rows}
     assert not any(f"| {method} |" in table for method in papers)
