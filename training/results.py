@@ -25,11 +25,12 @@ from grasp_gen_core.figures import contact_sheet
 from grasp_gen_core.generators import NAMES
 from grasp_gen_core.metrics.high_quality_ratio import VOLUMES
 from grasp_gen_core.metrics.published import PUBLISHED
+from grasp_gen_core.objects import views
 from grasp_gen_core.report import COLUMNS, cells, table
 from grasp_gen_core.runtime import tune_allocator
 
 ROOT = Path(__file__).parents[1]
-VIEWS = ("full", "mask50", "mask90", "camera")
+VIEWS = tuple(view for view in views.VIEWS if view != "mesh")
 # Protocol and view: our own, and what the papers measured.
 RUNS = [*(("exact", view) for view in VIEWS), *PUBLISHED]
 SHORT = ("contact_ratio_pct", "contact_fingers", "penetration_volume_cm3", "penetration_depth_cm")
@@ -80,7 +81,7 @@ class Records:
             "summary": result.results["summary"],
             "per_object": result.results["per_object"],
             TIME: result.seconds / settings.num,
-            "config": result.results["config"],
+            **{name: result.results["config"][name] for name in ("device", "versions")},
             "machine": f"{os.cpu_count()} cores {platform.machine()}",
             "date": date.today().isoformat(),
         }
@@ -93,8 +94,9 @@ class Records:
     def compare(self, protocol: str, view: str) -> str:
         """All methods under one protocol and view, then the papers' rows."""
         rows, used, papers = [], [], PUBLISHED.get((protocol, view), [])
-        names = [n for n in COLUMNS if any(n in r["summary"] for *_, r in self.of(protocol, view))]
-        for generator, refiner, record in self.of(protocol, view):
+        found = list(self.of(protocol, view))
+        names = [n for n in COLUMNS if any(n in record["summary"] for *_, record in found)]
+        for generator, refiner, record in found:
             source = {"source": "measured here"} if papers else {}
             rows.append({"method": label(generator, refiner), **row(record, names), **source})
             used.append(record)
@@ -154,7 +156,7 @@ def caption(records: list[dict], **fixed: str) -> str:
     """What makes such numbers, where and when these were made."""
     named = {"generator": "NAME", "refiner": "NAME", "view": "VIEW", "protocol": "exact"} | fixed
     words = "".join(f" --{name} {value}" for name, value in named.items() if value != "exact")
-    used = {(r["config"]["device"], r["machine"]) for r in records}
+    used = {(r["device"], r["machine"]) for r in records}
     days = sorted({r["date"] for r in records})
     machines = "; ".join(f"{device}, {machine}" for device, machine in sorted(used))
     when = " to ".join(dict.fromkeys((days[0], days[-1])))

@@ -27,7 +27,7 @@ def records(tmp_path):
             results = {
                 "summary": summary,
                 "per_object": {"can": summary, "mug": summary | {"penetration_volume_cm3": 7.0}},
-                "config": {"device": "cpu"},
+                "config": {"device": "cpu", "versions": {}},
             }
             made.add(settings, Evaluation([], results, 0.5))
     return made
