@@ -84,7 +84,10 @@ class GeneratorTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:
         optimiser = torch.optim.AdamW(
-            self.generator.parameters(), lr=self.lr, weight_decay=1e-4, fused=True
+            self.generator.parameters(),
+            lr=self.lr,
+            weight_decay=1e-4,
+            fused=self.trainer.precision == "32-true",  # lightning can't clip it otherwise
         )
         warm = min(200, self.steps // 10 + 1)
 

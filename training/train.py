@@ -80,6 +80,7 @@ def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespa
             EMAWeightAveraging(decay=0.999, update_starting_at_step=steps // 10),
         ],
         gradient_clip_val=1.0,
+        precision=config["optimiser"].get("precision", "32-true"),
         log_every_n_steps=20,
         enable_progress_bar=not arguments.quiet,
         enable_model_summary=False,

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from grasp_gen_core.hand import HandRegions, vertex_normals
@@ -78,6 +80,9 @@ def encode(
 def object_field(points: Tensor) -> Tensor:
     """(B, SIDE^3) distance from each basis point to the nearest of (B, N, 3) points, metres."""
     grid = basis(points.device)
+    if points.device.type == "cpu":  # a tree is four times faster there
+        trees = [cKDTree(cloud) for cloud in points.numpy()]
+        return torch.from_numpy(np.stack([tree.query(grid)[0] for tree in trees])).to(points)
     fields = [torch.cdist(grid.expand(len(p), -1, -1), p).amin(dim=2) for p in points.split(CHUNK)]
     return torch.cat(fields)
 
@@ -114,6 +119,14 @@ def contact_weights(points: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
     """
     normals = vertex_normals(vertices, faces)
     counts = []
+    if points.device.type == "cpu":
+        arrays = (x.detach().numpy() for x in (points, vertices, normals))
+        for p, v, n in zip(*arrays, strict=True):
+            near = cKDTree(v).sparse_distance_matrix(cKDTree(p), CONE, output_type="coo_matrix")
+            along = (n[near.row] * (p[near.col] - v[near.row])).sum(axis=1)
+            within = near.row[along >= CONE_COSINE * near.data]
+            counts.append(torch.from_numpy(np.bincount(within, minlength=len(v))))
+        return torch.stack(counts)
     for p, v, n in zip(
         points.split(CHUNK), vertices.split(CHUNK), normals.split(CHUNK), strict=True
     ):

@@ -213,7 +213,8 @@ class JointDiffusion(Network):
                 `flip` (B,) 0..3.
         """
         hand = self.hand
-        with torch.no_grad():
+        # What is to be learned is never rounded, whatever precision the network is trained in.
+        with torch.no_grad(), torch.autocast(batch["view"].device.type, enabled=False):
             rotation, _ = principal_frame(batch["view"], batch["flip"])
             view, _, mano = in_principal_frame(batch, hand)
             contacts = choir.turn_contacts(batch["contacts"], rotation.mT).flatten(1)
@@ -233,7 +234,7 @@ class JointDiffusion(Network):
                 self.pair_encoder(fold(thing[alone:], noisy[alone:])),
             ]
         )
-        found = self(state, time, thing, noisy, tokens)
+        found = self(state, time, thing, noisy, tokens).float()
         apart = (found - clean).square()
         size = field.shape[1]
         losses = {
@@ -358,11 +359,16 @@ class Level(nn.Module):
 
     def forward(self, grid: Tensor, when: Tensor | None, tokens: Tensor | None) -> Tensor:
         """(B, outside, S, S, S) of (B, inside, S, S, S)."""
-        hidden = self.norm(self.first(grid))
-        if self.when is not None:
-            scale, shift = self.when(when)[:, :, None, None, None].chunk(2, dim=1)
-            hidden = hidden * (1 + scale) + shift
-        grid = self.skip(grid) + self.second(functional.silu(hidden))
+        kind = grid.device.type
+        # On a grid of 2^3 oneDNN's bfloat16 gradients of weights are wrong (torch 2.13).
+        rounded = torch.is_autocast_enabled(kind) and grid.shape[-1] > 2
+        with torch.autocast(kind, enabled=rounded):
+            grid = grid if rounded else grid.float()
+            hidden = self.norm(self.first(grid))
+            if self.when is not None:
+                scale, shift = self.when(when.float())[:, :, None, None, None].chunk(2, dim=1)
+                hidden = hidden * (1 + scale) + shift
+            grid = self.skip(grid) + self.second(functional.silu(hidden))
         if self.own is not None:
             rows = grid.flatten(2).mT
             rows = self.own(rows, rows)
@@ -390,8 +396,10 @@ class Attention(nn.Module):
 
     def forward(self, rows: Tensor, source: Tensor) -> Tensor:
         """(B, R, width) of rows (B, R, width) and a source (B, S, source)."""
-        known = self.norm_source(source)
-        return rows + self.attention(self.norm(rows), known, known, need_weights=False)[0]
+        known, own = self.norm_source(source).float(), self.norm(rows).float()
+        # In bfloat16 its gradient takes nine times as long on a CPU.
+        with torch.autocast(rows.device.type, enabled=False):
+            return rows + self.attention(own, known, known, need_weights=False)[0]
 
 
 def fold(*fields: Tensor) -> Tensor:
