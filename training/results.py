@@ -1,6 +1,7 @@
 """The measured tables of the documentation, of all systems, by one command.
 
 python -m training.results --objects DIR --reference DATASET grasp_cvae   # measure, write tables
+python -m training.results --task refine --objects DATASET                # refinement of its grasps
 python -m training.results                                                # only write tables
 
 A system's numbers lie in docs/results/, one file for each refiner. Tables stand between the marks
@@ -20,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from grasp_gen_core.evaluation import Evaluation, Settings, evaluate
+from grasp_gen_core import refiners
+from grasp_gen_core.evaluation import SPLITS, TASKS, Evaluation, Settings, evaluate
 from grasp_gen_core.figures import contact_sheet
 from grasp_gen_core.generators import NAMES
 from grasp_gen_core.metrics.high_quality_ratio import VOLUMES
-from grasp_gen_core.metrics.published import PUBLISHED
+from grasp_gen_core.metrics.published import PUBLISHED, PUBLISHED_REFINED, Row
 from grasp_gen_core.objects import views
 from grasp_gen_core.report import COLUMNS, cells, table
 from grasp_gen_core.runtime import tune_allocator
@@ -36,12 +38,16 @@ RUNS = [*(("exact", view) for view in VIEWS), *PUBLISHED]
 SHORT = ("contact_ratio_pct", "contact_fingers", "penetration_volume_cm3", "penetration_depth_cm")
 SHORT += ("sim_displacement_cm", "sim_displacement_median_cm", "hold_worst_axis_cm")
 SHORT += ("entropy", "cluster_size", "quality_index")
+REFINED = ("mpjpe_mm", "r_mpjpe_mm", "penetration_volume_cm3", "contact_f1_pct")
+REFINED += ("contact_precision_pct", "contact_recall_pct", "sim_displacement_cm")
 BY_OBJECT = ("penetration_volume_cm3", "penetration_depth_cm", "contact_fingers")
 BY_OBJECT += ("sim_displacement_cm", "sim_drift_cm", "hold_worst_axis_cm", "hold_drift_cm")
 BY_OBJECT += ("quality_index",)
+NUM = 2  # grasps of each object that are refined
 QUALITY = (0.5, 1, 2, 5, 10)  # cm^3
 MARK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TIME = "time per grasp [s]"
+NOISY = "perturbed grasps"  # in place of a generator where grasps are refined
 
 
 class Records:
@@ -65,6 +71,7 @@ class Records:
     def methods(self) -> list[tuple[str, str]]:
         """Generators and refiners of which there are records, in the order of NAMES."""
         found = [tuple(path.stem.rsplit("-", 1)) for path in sorted(self.folder.glob("*-*.json"))]
+        found = [method for method in found if method[0] != NOISY]
         return sorted(found, key=lambda m: (NAMES.index(m[0]) if m[0] in NAMES else len(NAMES), m))
 
     def of(self, protocol: str, view: str) -> Iterator[tuple[str, str, dict]]:
@@ -76,17 +83,21 @@ class Records:
 
     def add(self, settings: Settings, result: Evaluation) -> None:
         """Keep an evaluation, in place of an earlier one of its kind."""
-        records = self.load(settings.generator, settings.refiner)
-        records[f"{settings.protocol} {settings.view}"] = {
+        refines = settings.task == "refine"
+        generator = NOISY if refines else settings.generator
+        records = self.load(generator, settings.refiner)
+        kind = settings.split if refines else f"{settings.protocol} {settings.view}"
+        records[kind] = {
             "summary": result.results["summary"],
-            "per_object": result.results["per_object"],
+            "per_object": {} if refines else result.results["per_object"],
+            "grasps": sum(len(one.hands) for one in result.objects),
             TIME: result.seconds / settings.num,
             **{name: result.results["config"][name] for name in ("device", "versions")},
             "machine": f"{os.cpu_count()} cores {platform.machine()}",
             "date": date.today().isoformat(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.file(settings.generator, settings.refiner)
+        path = self.file(generator, settings.refiner)
         path.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
 
     # The kinds of tables; each takes the words of its mark.
@@ -100,10 +111,21 @@ class Records:
             source = {"source": "measured here"} if papers else {}
             rows.append({"method": label(generator, refiner), **row(record, names), **source})
             used.append(record)
-        for paper in papers:
-            named = {"method": paper.method, **cells(paper.metrics, names), "source": paper.source}
-            rows.append(named)
+        rows += [published(paper, names) for paper in papers]
         return table(rows) + caption(used, protocol=protocol, view=view)
+
+    def refine(self, split: str) -> str:
+        """Perturbed grasps and what refiners make of them, then the paper's rows."""
+        rows, used = [], []
+        for refiner in ("none", *refiners.NAMES):
+            if split in (records := self.load(NOISY, refiner)):
+                found = cells(records[split]["summary"], REFINED)
+                rows.append({"method": label(NOISY, refiner), **found, "source": "measured here"})
+                used.append(records[split])
+        rows += [published(paper, REFINED) for paper in PUBLISHED_REFINED[split]]
+        words = f"--task refine --objects training/data --split {split} --num {NUM} --refiner NAME"
+        grasps = " or ".join(dict.fromkeys(f"{record['grasps']} grasps" for record in used))
+        return table(rows) + made(words, used, grasps)
 
     def views(self, generator: str) -> str:
         """One system's views, without and with refiners."""
@@ -148,6 +170,10 @@ def label(generator: str, refiner: str) -> str:
     return generator if refiner == "none" else f"{generator} + {refiner}"
 
 
+def published(paper: Row, names: tuple[str, ...] | list[str]) -> dict[str, str]:
+    return {"method": paper.method, **cells(paper.metrics, names), "source": paper.source}
+
+
 def row(record: dict, names: tuple[str, ...] | list[str]) -> dict[str, str]:
     return cells(record["summary"], names) | {TIME: f"{record[TIME]:.3f}"}
 
@@ -156,11 +182,17 @@ def caption(records: list[dict], **fixed: str) -> str:
     """What makes such numbers, where and when these were made."""
     named = {"generator": "NAME", "refiner": "NAME", "view": "VIEW", "protocol": "exact"} | fixed
     words = "".join(f" --{name} {value}" for name, value in named.items() if value != "exact")
-    used = {(r["device"], r["machine"]) for r in records}
+    return made(f"--objects $YCB{words}", records)
+
+
+def made(words: str, records: list[dict], *more: str) -> str:
+    """The command with these words that made records, and where and when; more to say."""
     days = sorted({r["date"] for r in records})
-    machines = "; ".join(f"{device}, {machine}" for device, machine in sorted(used))
+    used = sorted({(r["device"], r["machine"]) for r in records})
+    machines = "; ".join(f"{device}, {machine}" for device, machine in used)
     when = " to ".join(dict.fromkeys((days[0], days[-1])))
-    return f"\n\n*`grasp-gen evaluate --objects $YCB{words}`; {machines}; {when}.*\n"
+    facts = "; ".join([f"`grasp-gen evaluate {words}`", *more, machines, when])
+    return f"\n\n*{facts}.*\n"
 
 
 def pages() -> list[Path]:
@@ -180,7 +212,7 @@ def write_tables(records: Records, files: list[Path]) -> None:
 
         def fill(mark: re.Match) -> str:
             kind, *words = mark[2].split()
-            if kind not in ("compare", "views", "objects", "protocols", "quality"):
+            if kind not in ("compare", "views", "objects", "protocols", "quality", "refine"):
                 raise ValueError(f"{path}: {mark[2]!r}: no such table")  # noqa: B023
             return f"{mark[1]}\n{getattr(records, kind)(*words)}\n{mark[3]}"
 
@@ -192,34 +224,45 @@ def write_tables(records: Records, files: list[Path]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("generators", nargs="*", help="systems to measure, names or folders")
-    parser.add_argument("--objects", help="folder of meshes")
-    parser.add_argument("--refiners", nargs="+", default=["quick", "none"])
+    parser.add_argument("--task", default="generate", choices=TASKS)
+    parser.add_argument("--objects", help="folder of meshes; to refine, a dataset")
+    parser.add_argument("--refiners", nargs="+", help="default: quick none, or all to refine")
     help = "protocol and view each, such as exact/full; default: all that the papers have"
-    default = [f"{protocol}/{view}" for protocol, view in RUNS]
-    parser.add_argument("--runs", nargs="+", default=default, help=help)
+    parser.add_argument("--runs", nargs="+", help=help)
     parser.add_argument("--reference", help="dataset whose pictures fid compares with")
     arguments = parser.parse_args()
     tune_allocator()
     records = Records(ROOT / "docs" / "results")
+    plan = plan_refinement if arguments.task == "refine" else plan_generation
+    for settings in plan(arguments):
+        print(settings, flush=True)
+        result = evaluate(arguments.objects, settings, quiet=True)
+        records.add(settings, result)
+        kind = settings.task, settings.protocol, settings.view
+        if kind == ("generate", "exact", "full") and settings.refiner != "none":
+            name = f"results_{Path(settings.generator).name}_{settings.refiner}.png"
+            contact_sheet(result.objects, ROOT / "docs" / "pictures" / name)
+    write_tables(records, pages())
+
+
+def plan_generation(arguments: argparse.Namespace) -> Iterator[Settings]:
+    runs = [run.split("/") for run in arguments.runs] if arguments.runs else RUNS
     for generator in arguments.generators:
-        for refiner in arguments.refiners:
-            for run in arguments.runs:
-                protocol, view = run.split("/")
-                reference = arguments.reference if protocol == "exact" else None
-                settings = Settings(
+        for refiner in arguments.refiners or ("quick", "none"):
+            for protocol, view in runs:
+                yield Settings(
                     generator=generator,
                     refiner=refiner,
                     protocol=protocol,
                     view=view,
-                    reference=reference,
+                    reference=arguments.reference if protocol == "exact" else None,
                 )
-                print(label(generator, refiner), run, flush=True)
-                result = evaluate(arguments.objects, settings, quiet=True)
-                records.add(settings, result)
-                if run == "exact/full" and refiner != "none":
-                    name = f"results_{Path(generator).name}_{refiner}.png"
-                    contact_sheet(result.objects, ROOT / "docs" / "pictures" / name)
-    write_tables(records, pages())
+
+
+def plan_refinement(arguments: argparse.Namespace) -> Iterator[Settings]:
+    for refiner in arguments.refiners or ("none", *refiners.NAMES):
+        for split in SPLITS if arguments.objects else ():
+            yield Settings(task="refine", refiner=refiner, split=split, num=NUM)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,21 @@ def test_other_tables(records, tmp_path):
     assert quality[0][2:] == ["2.0", "4.0", "8.0", "20.0", "40.0 |"]
 
 
+def test_refined_grasps_stand_above_the_papers(records, tmp_path):
+    for refiner, f1 in (("choir", 41.04), ("none", 1.96)):
+        settings = Settings(task="refine", split="hands", refiner=refiner, num=2)
+        results = {"summary": {"contact_f1_pct": f1}, "config": {"device": "cpu", "versions": {}}}
+        records.add(settings, Evaluation([], results, 0.5))
+    rows = fill(records, tmp_path / "page.md", "refine hands")
+    assert [(cells[0], cells[4]) for cells in rows[:2]] == [
+        ("| perturbed grasps", "2.0"),
+        ("| perturbed grasps + choir", "41.0"),
+    ]
+    assert ["JointDiffusion" in cells[0] for cells in rows[-2:]] == [True, True]
+    assert [cells[1:3] for cells in rows[-2:-1]] == [["27.69", "23.54"]]
+    assert len(fill(records, tmp_path / "page.md", "compare dvqvae full")) == 3 + 5
+
+
 def test_an_unknown_table_is_refused_and_the_page_kept(records, tmp_path):
     path = tmp_path / "page.md"
     path.write_text("<!-- table: add full -->\nstale words\n<!-- end -->\n")
