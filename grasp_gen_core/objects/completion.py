@@ -1,21 +1,31 @@
-"""The unseen back of an object seen from one side, guessed by symmetry."""
+"""The unseen part of an object of which a part is seen, guessed by symmetry."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import ConvexHull, QhullError, cKDTree
 
-ONE_SIDED = 0.3  # length of the mean normal from which a cloud shows one side only
-DIRECTIONS = 48  # silhouette points looked for, one in each direction around the middle
-EDGE = 0.004  # metres: how wide the silhouette is
-SMALLEST = 0.002  # metres: points nearer to the mirror are their own image
+from grasp_gen_core.objects.distance import point_areas
+
+# The area normals of a closed surface add up to nothing; those of a part of it add up to the area
+# of its opening. Lengths of the mean normal:
+OPEN = 0.08  # from which something is left out
+ONE_SIDED = 0.3  # from which a cloud shows one side only, whatever its rim looks like
+FLAT = 2.0  # spacings of points that a flat rim is thick
+WHOLE = 0.85  # share of the opening that a flat rim surrounds at least
+JOINT = 0.1  # of the rim's size, by which its image may miss it
+DIRECTIONS = 48  # rim points looked for, one in each direction around the middle; even
+EDGE = 0.004  # metres: how wide the rim is
+SMALLEST = 0.002  # metres: points nearer to the opening are their own image
 
 
 def complete_by_symmetry(points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror a one-sided cloud in the plane of its silhouette.
+    """Turn what is seen about the middle of its opening.
 
-    What people hold is mostly round or box-shaped: its back looks like its front, and both meet at
-    the silhouette. Mirrored points count where the seen surface would have hidden them.
+    What people hold is mostly box-shaped or round: each point of its surface has another one
+    opposite of the centre, and the centre of what is half seen is the middle of its rim. Where the
+    rim is flat, as that of a cloud cut off in a plane, the object goes on behind it. Elsewhere
+    guessed points count where the seen surface would have hidden them.
 
     Args:
         points: (N, 3) metres, evenly spaced.
@@ -27,9 +37,9 @@ def complete_by_symmetry(points: np.ndarray, normals: np.ndarray) -> tuple[np.nd
     """
     toward = normals.mean(axis=0)
     length = np.linalg.norm(toward)
-    if length < ONE_SIDED:
+    if length < OPEN:
         return points, normals
-    # Coordinates: two across the view, the third towards the viewer.
+    # Coordinates: two across the opening, the third out of it towards the seen side.
     toward = toward / length
     first = np.cross(toward, np.eye(3)[np.abs(toward).argmin()])
     first /= np.linalg.norm(first)
@@ -37,36 +47,47 @@ def complete_by_symmetry(points: np.ndarray, normals: np.ndarray) -> tuple[np.nd
     middle = points.mean(axis=0)
     local, facing = (points - middle) @ frame.T, normals @ frame.T
 
-    mirror = _silhouette_plane(local)
-    side = local @ mirror[:3] - mirror[3]
-    front = side > SMALLEST
-    guessed = local[front] - 2 * side[front, None] * mirror[:3]
-    turned = facing[front] - 2 * (facing[front] @ mirror[:3])[:, None] * mirror[:3]
-
-    seen = cKDTree(local[:, :2])
-    spacing = np.median(seen.query(local[:, :2], k=2)[0][:, 1])
-    apart, over = seen.query(guessed[:, :2])
-    hidden = (apart < 3 * spacing) & (guessed[:, 2] < local[over, 2] - SMALLEST)
+    rim = _flat_rim(local, length)
+    if rim is not None:
+        centre = _middle(rim)
+        guessed = 2 * centre - local
+        hidden = guessed[:, 2] < centre[2] - SMALLEST
+    elif length < ONE_SIDED:
+        return points, normals
+    else:
+        guessed = 2 * _middle(local) - local
+        seen = cKDTree(local[:, :2])
+        spacing = np.median(seen.query(local[:, :2], k=2)[0][:, 1])
+        apart, over = seen.query(guessed[:, :2])
+        hidden = (apart < 3 * spacing) & (guessed[:, 2] < local[over, 2] - SMALLEST)
     back = guessed[hidden] @ frame + middle
     return (
         np.concatenate([points, back]).astype(np.float32),
-        np.concatenate([normals, turned[hidden] @ frame]).astype(np.float32),
+        np.concatenate([normals, -facing[hidden] @ frame]).astype(np.float32),
     )
 
 
-def _silhouette_plane(local: np.ndarray) -> np.ndarray:
-    """(4,) unit normal towards the viewer and offset of the plane through the outermost points."""
+def _flat_rim(local: np.ndarray, length: float) -> np.ndarray | None:
+    """(R, 3) the hindmost points, if they surround all of the opening and join their image."""
+    area = np.median(point_areas(cKDTree(local)))
+    depth = local[:, 2] - np.percentile(local[:, 2], 0.5)
+    rim = local[depth < FLAT * np.sqrt(area)]
+    opening = length * len(local) * area
+    try:
+        if ConvexHull(rim[:, :2]).volume < WHOLE * opening:
+            return None
+    except QhullError:  # too few points, or all in a line
+        return None
+    apart = cKDTree(rim).query(2 * _middle(rim) - rim)[0]
+    return rim if np.quantile(apart, 0.9) < JOINT * np.linalg.norm(np.ptp(rim, axis=0)) else None
+
+
+def _middle(local: np.ndarray) -> np.ndarray:
+    """(3,) middle of the outermost points of (N, 3) in opposite directions across the opening."""
     angle = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
-    direction = np.stack([np.cos(angle), np.sin(angle)])
-    reach = local[:, :2] @ direction
-    # Of the points along an edge the hindmost lie on the silhouette, but for stray ones.
-    depth = np.where(reach > reach.max(axis=0) - EDGE, local[:, 2:], np.nan)
-    hindmost = np.abs(depth - np.nanpercentile(depth, 10, axis=0))
-    outermost = local[np.unique(np.nanargmin(hindmost, axis=0))]
-    system = np.column_stack([outermost[:, :2], np.ones(len(outermost))])
-    # depth = a x + b y + c; weak ridge on the slopes for silhouettes that are nearly a line.
-    ridge = 1e-3 * np.diag([1.0, 1.0, 0.0]) * len(outermost) * 0.05**2
-    a, b, c = np.linalg.solve(system.T @ system + ridge, system.T @ outermost[:, 2])
-    normal = np.array([-a, -b, 1.0])
-    scale = np.linalg.norm(normal)
-    return np.append(normal, c) / scale
+    directions = np.stack([np.cos(angle), np.sin(angle)])
+    reach = local[:, :2] @ directions
+    # Of the points along an edge the hindmost lie on the rim, but for stray ones.
+    edge = np.where(reach > reach.max(axis=0) - EDGE, local[:, 2:], np.nan)
+    depth = np.nanpercentile(edge, 10, axis=0).mean()
+    return np.append(2 * (directions * reach.max(axis=0)).mean(axis=1), depth)

@@ -122,7 +122,7 @@ class DistanceGrid(nn.Module):
         lower, upper = points.min(0) - margin, points.max(0) + margin
         nodes = _nodes(lower, upper, pitch)
         tree = cKDTree(points)
-        area = _point_areas(tree)
+        area = point_areas(tree)
         spacing = np.sqrt(np.median(area))
         to_points, to_planes = _plane_distance(tree, normals, spacing, nodes.reshape(-1, 3))
         winding = _winding_number(
@@ -180,7 +180,7 @@ def _nodes(lower: np.ndarray, upper: np.ndarray, pitch: float) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-def _point_areas(tree: cKDTree, neighbours: int = 8) -> np.ndarray:
+def point_areas(tree: cKDTree, neighbours: int = 8) -> np.ndarray:
     """(N,) surface area each point stands for, square metres."""
     radius = tree.query(tree.data, k=[neighbours + 1], workers=-1)[0][:, 0]
     return np.pi * radius**2 / (neighbours + 0.5)  # the disc cuts the outermost point in half

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial import cKDTree
 
+from grasp_gen_core.objects.clouds import even_surface
 from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.sampling import sample_surface
+
+
+def even_surface_and_normals(mesh: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
+    points = even_surface(mesh, 2000, 0)
+    return points, mesh.face_normals[trimesh.proximity.closest_point(mesh, points)[2]]
 
 
 def seen_from(mesh: trimesh.Trimesh, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,6 +42,28 @@ def test_an_upright_can_seen_from_its_side_gets_about_as_thick_as_it_is_wide():
     assert whole[:, 0].min() == pytest.approx(-0.035, abs=0.01)
     radius = np.linalg.norm(whole[:, :2], axis=1)
     assert np.abs(radius - 0.035).max() < 0.01
+
+
+@pytest.mark.parametrize("shape", ["box", "can"])
+@pytest.mark.parametrize("tilt", [0.0, 0.7])
+def test_half_of_an_object_cut_off_in_a_plane_becomes_the_whole(shape, tilt):
+    if shape == "box":
+        mesh = trimesh.creation.box((0.06, 0.09, 0.20))
+    else:
+        mesh = trimesh.creation.cylinder(0.035, 0.16, sections=128)
+    points, normals = even_surface_and_normals(mesh)
+    kept = points @ [np.sin(tilt), 0.0, np.cos(tilt)] > 0
+    whole, whole_normals = complete_by_symmetry(points[kept], normals[kept])
+    guessed, outward = whole[kept.sum() :], whole_normals[kept.sum() :]
+    assert len(guessed) == pytest.approx(kept.sum(), rel=0.1)
+    nearest, _, faces = trimesh.proximity.closest_point(mesh, guessed)
+    apart = np.linalg.norm(nearest - guessed, axis=1)
+    # Points are 6 mm apart: the plane is known to about that.
+    assert np.median(apart) < 0.004 and apart.max() < 0.015
+    # All of the missing half is covered, and its normals point out of it.
+    missing = cKDTree(guessed).query(points[~kept])[0]
+    assert np.median(missing) < 0.005 and missing.max() < 0.015
+    assert np.median(np.einsum("nd,nd->n", outward, mesh.face_normals[faces])) > 0.99
 
 
 def test_a_cloud_from_all_around_stays_as_it_is():
