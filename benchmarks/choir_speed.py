@@ -26,7 +26,13 @@ from grasp_gen_core.contact import choir
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.generators import load_generator
-from grasp_gen_core.generators.joint_diffusion import fold, normalise_field
+from grasp_gen_core.generators.joint_diffusion import (
+    DRAWS,
+    REFINING_STEPS,
+    SHAPE_WEIGHT,
+    fold,
+    normalise_field,
+)
 from grasp_gen_core.generators.layers.frames import in_four_frames
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.joint_error import mpjpe_mm
@@ -34,6 +40,7 @@ from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.pipeline import MAX_POINTS
+from grasp_gen_core.refiners import quick
 from grasp_gen_core.refiners.choir_fit import fit_contact, fit_field
 from grasp_gen_core.runtime import select_device, tune_allocator
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
@@ -150,36 +157,49 @@ def stages(scene: Scene, device: torch.device) -> list[dict]:
         return made
 
     turn, centre, local = in_four_frames(scene.points)
-    start = hand.move(scene.noisy, turn[0].T, -turn[0].T @ centre[0])
+    turns, centres = (x[:DRAWS].repeat_interleave(num, dim=0) for x in (turn, centre))
+    back = turns.mT
+    start = hand.move(scene.noisy.repeat(DRAWS, 1), back, -(back @ centres[..., None])[..., 0])
     thing, noisy = stage(
         "refine: representation",
         lambda: (
-            normalise_field(choir.object_field(local[:1])).expand(num, -1),
+            normalise_field(choir.object_field(local[:DRAWS])).repeat_interleave(num, dim=0),
             normalise_field(net.field_of(start)),
         ),
     )
 
-    def draw(thing: Tensor, noisy: Tensor | None) -> tuple[Tensor, Tensor]:
+    def draw(thing: Tensor, noisy: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
         tokens = (
             net.object_encoder(fold(thing))
             if noisy is None
             else net.pair_encoder(fold(thing, noisy))
         )
-        return net.draw(thing, noisy, tokens, torch.Generator().manual_seed(0))
+        return net.draw(thing, noisy, tokens, torch.Generator().manual_seed(0), steps)
 
-    field, contacts = stage("refine: sampling", lambda: draw(thing, noisy))
-    fitted = stage("refine: fit to distances", lambda: fit_field(field, hand, start).mano)
-    stage(
+    field, contacts = stage("refine: sampling", lambda: draw(thing, noisy, REFINING_STEPS))
+    fitted = stage(
+        "refine: fit to distances", lambda: fit_field(field, hand, start, shape=SHAPE_WEIGHT).mano
+    )
+    best = slice(num)
+    touching = stage(
         "refine: fit to contact",
-        lambda: net.touch(fitted, contacts, turn[0], centre[0], scene.grid),
+        lambda: net.touch(fitted[best], contacts[best], turns[best], centres[best], scene.grid),
+    )
+    stage(
+        "refine: quick",
+        lambda: quick.refine(touching, scene.points, scene.grid, hand=hand),
     )
     stage("refine: all", lambda: net.refine(scene.noisy, scene.points, scene.grid))
     frame = torch.arange(num, device=device) % 4
     thing = stage(
         "generate: representation", lambda: normalise_field(choir.object_field(local))[frame]
     )
-    field, contacts = stage("generate: sampling", lambda: draw(thing, None))
-    fitted = stage("generate: fit to distances", lambda: fit_field(field, hand).mano)
+    field, contacts = stage(
+        "generate: sampling", lambda: draw(thing, None, int(net.sampling.steps))
+    )
+    fitted = stage(
+        "generate: fit to distances", lambda: fit_field(field, hand, shape=SHAPE_WEIGHT).mano
+    )
     stage(
         "generate: fit to contact",
         lambda: net.touch(fitted, contacts, turn[frame], centre[frame], scene.grid),

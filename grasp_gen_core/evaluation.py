@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -365,7 +366,9 @@ def _evaluate_object(settings: Settings, item: Item) -> Measured:
     turn, shift = view.pose[:3, :3], view.pose[:3, 3]
     there = torch.from_numpy(turn).float(), torch.from_numpy(shift).float()
     if item.mano is not None:
-        noisy = perturb(torch.from_numpy(item.mano), torch.Generator().manual_seed(settings.seed))
+        # Each object's grasps have noise of their own, whatever else is evaluated.
+        rng = torch.Generator().manual_seed(settings.seed + crc32(item.name.encode()))
+        noisy = perturb(torch.from_numpy(item.mano), rng)
         noisy = hand.move(noisy, there[0].T, -there[0].T @ there[1])
 
     def make() -> Hands:

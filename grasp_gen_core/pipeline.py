@@ -14,7 +14,7 @@ from torch import Tensor
 
 from grasp_gen_core import defaults, refiners
 from grasp_gen_core.contact import choir
-from grasp_gen_core.contact.energies import CM, pad_contact
+from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
@@ -246,11 +246,7 @@ class GraspPipeline:
     def promising(self, mano: Tensor, grid: DistanceGrid, num: int) -> Tensor:
         """(num, 61) the hands that need least refinement: near the surface, not in the object."""
         with torch.no_grad():
-            vertices, _ = self.hand(mano)
-            distance = grid(vertices)
-            pads = pad_contact(vertices, distance, self.hand.regions)
-            inside = (CM * distance).clamp(max=0).square().mean(dim=1)
-            cost = inside + pads.tip.mean(dim=1)
+            cost = misfit(self.hand(mano)[0], grid, self.hand.regions)
         return mano[cost.argsort(stable=True)[:num]]
 
     def approach(self, mano: Tensor) -> Tensor:

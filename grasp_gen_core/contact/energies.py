@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from grasp_gen_core.hand import HandRegions
+from grasp_gen_core.objects.distance import DistanceGrid
 
 CM = 100.0
 
@@ -59,6 +60,19 @@ def self_penetration(centres: Tensor, radii: Tensor) -> Tensor:
     others = owner[:, None] < owner
     # Neighbouring fingers share a web at the knuckle: their first spheres may touch.
     return (functional.relu(-CM * gap - 0.1).square() * others).sum(dim=(1, 2))
+
+
+def misfit(vertices: Tensor, grid: DistanceGrid, regions: HandRegions) -> Tensor:
+    """(B,) how much refinement hands need: depth inside the object, fingertips' distance to it.
+
+    Args:
+        vertices: (B, 778, 3) metres.
+        grid: signed distance of the object.
+        regions: the hand's tables.
+    """
+    distance = grid(vertices)
+    inside = (CM * distance).clamp(max=0).square().mean(dim=1)
+    return inside + pad_contact(vertices, distance, regions).tip.mean(dim=1)
 
 
 def penetration(vertex_distance: Tensor, sphere_distance: Tensor, radii: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ Where this differs from the paper, and why:
   and few steps suffice to sample them.
 - Voxels are folded two by two by two into channels, an eighth of the work; and what the context
   says of a basis point also enters at that point, besides through cross-attention.
+- After refinement's second stage the quick refiner takes hands out of what they are still in: far
+  from the surface the distance to it leads to either side of a wall.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_gen_core.contact import choir
+from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.generators.layers.frames import (
     in_four_frames,
@@ -32,6 +35,7 @@ from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.refiners import quick
 from grasp_gen_core.refiners.choir_fit import fit_contact, fit_field
 
 if TYPE_CHECKING:
@@ -43,6 +47,10 @@ FIELD_MEAN, FIELD_SPREAD = 0.17, 0.06  # metres, over the training grasps
 CONTACT_SPREAD = 0.003  # metres
 CONTACTS = 32 * 9
 TIMESTEPS = 1000
+SHAPE_WEIGHT = 2e-3  # metres
+# For each hand that is refined a few CHOIRs are drawn, each in another frame, and the one that fits
+# the object best is kept. Noise says much of the hand: more steps only make samples rougher.
+DRAWS, REFINING_STEPS = 3, 2
 
 
 @dataclass(frozen=True)
@@ -135,8 +143,9 @@ class JointDiffusion(Network):
         chosen = torch.arange(num, device=points.device) % 4
         thing = normalise_field(choir.object_field(local))
         tokens = self.object_encoder(fold(thing))
-        field, contacts = self.draw(thing[chosen], None, tokens[chosen], rng)
-        mano = fit_field(field, self.hand).mano
+        steps = int(self.sampling.steps)
+        field, contacts = self.draw(thing[chosen], None, tokens[chosen], rng, steps)
+        mano = fit_field(field, self.hand, shape=SHAPE_WEIGHT).mano
         return self.touch(mano, contacts, rotation[chosen], centre[chosen], grid)
 
     def refine(
@@ -157,16 +166,23 @@ class JointDiffusion(Network):
         Returns:
             (B, 61) hands near the given ones.
         """
-        hand, rng = self.hand, torch.Generator().manual_seed(0)
-        rotation, centre, local = (x[:1] for x in in_four_frames(points))
-        back = rotation[0].T
-        start = hand.move(mano, back, -back @ centre[0])
-        thing = normalise_field(choir.object_field(local)).expand(len(mano), -1)
+        hand, rng, count = self.hand, torch.Generator().manual_seed(0), len(mano)
+        rotation, centre, local = (x[:DRAWS] for x in in_four_frames(points))
+        rotation, centre, thing = (
+            x.repeat_interleave(count, dim=0)
+            for x in (rotation, centre, normalise_field(choir.object_field(local)))
+        )
+        back = rotation.mT
+        start = hand.move(mano.repeat(DRAWS, 1), back, -(back @ centre[..., None])[..., 0])
         noisy = normalise_field(self.field_of(start))
         tokens = self.pair_encoder(fold(thing, noisy))
-        field, contacts = self.draw(thing, noisy, tokens, rng)
-        fitted = fit_field(field, hand, start).mano
-        return self.touch(fitted, contacts, rotation[0], centre[0], grid, stop)
+        field, contacts = self.draw(thing, noisy, tokens, rng, REFINING_STEPS)
+        fitted = fit_field(field, hand, start, shape=SHAPE_WEIGHT).mano
+        cost = misfit(hand(hand.move(fitted, rotation, centre))[0], grid, hand.regions)
+        best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(count).to(cost.device)
+        chosen = (x[best] for x in (fitted, contacts, rotation, centre))
+        touching = self.touch(*chosen, grid, stop)
+        return quick.refine(touching, points, grid, stop, hand=hand)
 
     def touch(
         self,
@@ -183,7 +199,12 @@ class JointDiffusion(Network):
         return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
 
     def draw(
-        self, thing: Tensor, noisy: Tensor | None, tokens: Tensor, rng: torch.Generator
+        self,
+        thing: Tensor,
+        noisy: Tensor | None,
+        tokens: Tensor,
+        rng: torch.Generator,
+        steps: int,
     ) -> tuple[Tensor, Tensor]:
         """Hand fields (B, choir.SIDE^3) in metres and contacts (B, 32, 9) of a context.
 
@@ -191,9 +212,10 @@ class JointDiffusion(Network):
             thing, noisy: (B, choir.SIDE^3) normalised fields of objects, and of hands if known.
             tokens: (B, T, W) what the context's encoder made of them.
             rng: on the CPU.
+            steps: of the sampler.
         """
         scheduler = ddim()
-        scheduler.set_timesteps(int(self.sampling.steps))
+        scheduler.set_timesteps(steps)
         state = torch.randn(len(thing), thing.shape[1] + CONTACTS, generator=rng).to(thing)
         for time in scheduler.timesteps:
             clean = self(state, time.expand(len(state)).to(thing.device), thing, noisy, tokens)

@@ -86,7 +86,11 @@ def refine(
 
 
 def fit_field(
-    field: Tensor, hand: ManoHand, start: Tensor | None = None, hold: float = POSE_WEIGHT
+    field: Tensor,
+    hand: ManoHand,
+    start: Tensor | None = None,
+    hold: float = POSE_WEIGHT,
+    shape: float = 0.0,
 ) -> Fitted:
     """Stage 1 (Eq. 9): hands whose anchors have the field's distances from the basis points.
 
@@ -100,17 +104,20 @@ def fit_field(
         start: (B, 61) MANO parameters about the grid's middle; None starts from flat hands in
             several turns, and goes on with the best of them.
         hold: metres for each radian by which a pose leaves the start's (the paper's lambda_3).
+        shape: metres that a unit of shape is worth at least (lambda_2); a field that a network
+            drew says little of the hand's.
     """
+    stages = tuple(stage._replace(shape=max(stage.shape, shape)) for stage in STAGES)
     if start is not None:
-        return _fit_field(field, hand, start, hold, STAGES)
+        return _fit_field(field, hand, start, hold, stages)
     turns = torch.zeros(TURNS, 61, device=field.device)
     turns[:, GLOBAL_ORIENT] = roma.rotmat_to_rotvec(even_turns(TURNS).to(field))
     first = _fit_field(
-        field.repeat(TURNS, 1), hand, turns.repeat_interleave(len(field), dim=0), 0.0, STAGES[:2]
+        field.repeat(TURNS, 1), hand, turns.repeat_interleave(len(field), dim=0), 0.0, stages[:2]
     )
     best = first.error.view(TURNS, -1).argmin(dim=0)
     every = torch.arange(len(field), device=field.device)
-    return _fit_field(field, hand, first.mano.view(TURNS, -1, 61)[best, every], 0.0, STAGES[2:])
+    return _fit_field(field, hand, first.mano.view(TURNS, -1, 61)[best, every], 0.0, stages[2:])
 
 
 def _fit_field(

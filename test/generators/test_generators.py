@@ -61,10 +61,26 @@ def test_drawn_choirs_depend_on_the_seed_alone(hand, cloud):
     with torch.no_grad():
         tokens = net.object_encoder(fold(field))
         rngs = (torch.Generator().manual_seed(seed) for seed in (1, 1, 2))
-        drawn = [net.draw(field, None, tokens, rng) for rng in rngs]
+        drawn = [net.draw(field, None, tokens, rng, 4) for rng in rngs]
     one, two, three = (torch.cat([part.flatten() for part in parts]) for parts in drawn)
     assert torch.isfinite(one).all()
     assert torch.equal(one, two) and not torch.equal(one, three)
+
+
+def test_gradients_in_bfloat16_are_those_in_single_precision(hand, batch):
+    net, found = build_generator("joint_diffusion", hand), []
+    for rounded in (False, True):
+        net.zero_grad()
+        torch.manual_seed(0)  # of the times and the noise
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            loss = net.loss(batch)["loss"]
+        loss.backward()
+        found.append({name: p.grad.clone() for name, p in net.named_parameters()})
+    largest = max(gradient.norm() for gradient in found[0].values())
+    for name, gradient in found[0].items():
+        if gradient.norm() > 1e-3 * largest:
+            alike = torch.cosine_similarity(gradient.flatten(), found[1][name].flatten(), dim=0)
+            assert alike > 0.9, name
 
 
 @pytest.mark.parametrize("points", [64, 3000])
