@@ -41,6 +41,17 @@ def test_surface_normal_of_a_sphere():
     torch.testing.assert_close(normals, points / 0.05, atol=1e-3, rtol=0)
 
 
+def test_hands_far_from_a_ball_and_hands_in_it_fit_worse_than_those_beside_it(hand):
+    vertices, _ = hand(torch.zeros(1, 61))
+    palm = vertices[0, hand.regions.palmar].mean(dim=0)
+    away = 0.07 * hand.regions.palm_axis  # from the palm, where a ball of 5 cm nearly touches
+    beside, inside, far = (vertices - palm - share * away for share in (1.0, 0.0, 4.0))
+    near, deep, distant = (
+        float(energies.misfit(hands, sphere, hand.regions)) for hands in (beside, inside, far)
+    )
+    assert near < deep and near < distant
+
+
 def test_opposing_contacts_close_and_one_sided_ones_do_not():
     points = torch.tensor([[[0.05, 0.0, 0.0], [-0.05, 0.0, 0.0]]])
     strength = torch.ones(1, 2)
