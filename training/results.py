@@ -47,7 +47,7 @@ NUM = 1  # grasp of each object that is refined
 QUALITY = (0.5, 1, 2, 5, 10)  # cm^3
 MARK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TIME = "time per grasp [s]"
-NOISY = "perturbed grasps"  # in place of a generator where grasps are refined
+NOISY = "perturbed"  # in place of a generator where grasps are refined
 
 
 class Records:

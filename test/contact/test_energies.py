@@ -41,15 +41,16 @@ def test_surface_normal_of_a_sphere():
     torch.testing.assert_close(normals, points / 0.05, atol=1e-3, rtol=0)
 
 
-def test_hands_far_from_a_ball_and_hands_in_it_fit_worse_than_those_beside_it(hand):
+def test_hands_far_from_a_surface_and_hands_in_it_fit_worse_than_those_on_it(hand):
     vertices, _ = hand(torch.zeros(1, 61))
-    palm = vertices[0, hand.regions.palmar].mean(dim=0)
-    away = 0.07 * hand.regions.palm_axis  # from the palm, where a ball of 5 cm nearly touches
-    beside, inside, far = (vertices - palm - share * away for share in (1.0, 0.0, 4.0))
-    near, deep, distant = (
-        float(energies.misfit(hands, sphere, hand.regions)) for hands in (beside, inside, far)
-    )
-    assert near < deep and near < distant
+    axis = hand.regions.palm_axis
+    front = (vertices[0] @ axis).max()  # the flat hand on a wall that its palm faces
+
+    def misfit(away: float) -> float:
+        wall = lambda points: front + away - points @ axis  # noqa: E731
+        return float(energies.misfit(vertices, wall, hand.regions))
+
+    assert misfit(0.0) < misfit(0.1) and misfit(0.0) < misfit(-0.1)
 
 
 def test_opposing_contacts_close_and_one_sided_ones_do_not():

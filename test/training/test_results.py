@@ -78,8 +78,8 @@ def test_refined_grasps_stand_above_the_papers(records, tmp_path):
         records.add(settings, Evaluation([], results, 0.5))
     rows = fill(records, tmp_path / "page.md", "refine hands")
     assert [(cells[0], cells[4]) for cells in rows[:2]] == [
-        ("| perturbed grasps", "2.0"),
-        ("| perturbed grasps + choir", "41.0"),
+        ("| perturbed", "2.0"),
+        ("| perturbed + choir", "41.0"),
     ]
     assert ["JointDiffusion" in cells[0] for cells in rows[-2:]] == [True, True]
     assert [cells[1:3] for cells in rows[-2:-1]] == [["27.69", "23.54"]]
