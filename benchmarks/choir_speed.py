@@ -33,7 +33,7 @@ from grasp_gen_core.generators.joint_diffusion import (
     fold,
     normalise_field,
 )
-from grasp_gen_core.generators.layers.frames import in_four_frames
+from grasp_gen_core.generators.layers.frames import hands_in_frame, in_four_frames
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.joint_error import mpjpe_mm
 from grasp_gen_core.metrics.time_s import time_s
@@ -158,8 +158,7 @@ def stages(scene: Scene, device: torch.device) -> list[dict]:
 
     turn, centre, local = in_four_frames(scene.points)
     turns, centres = (x[:DRAWS].repeat_interleave(num, dim=0) for x in (turn, centre))
-    back = turns.mT
-    start = hand.move(scene.noisy.repeat(DRAWS, 1), back, -(back @ centres[..., None])[..., 0])
+    start = hands_in_frame(scene.noisy.repeat(DRAWS, 1), turns, centres, hand)
     thing, noisy = stage(
         "refine: representation",
         lambda: (

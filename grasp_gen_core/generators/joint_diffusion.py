@@ -27,6 +27,7 @@ from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.generators.layers.frames import (
+    hands_in_frame,
     in_four_frames,
     in_principal_frame,
     principal_frame,
@@ -172,8 +173,7 @@ class JointDiffusion(Network):
             x.repeat_interleave(count, dim=0)
             for x in (rotation, centre, normalise_field(choir.object_field(local)))
         )
-        back = rotation.mT
-        start = hand.move(mano.repeat(DRAWS, 1), back, -(back @ centre[..., None])[..., 0])
+        start = hands_in_frame(mano.repeat(DRAWS, 1), rotation, centre, hand)
         noisy = normalise_field(self.field_of(start))
         tokens = self.pair_encoder(fold(thing, noisy))
         field, contacts = self.draw(thing, noisy, tokens, rng, REFINING_STEPS)

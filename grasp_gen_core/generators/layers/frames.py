@@ -40,8 +40,13 @@ def in_principal_frame(batch: dict[str, Tensor], hand: ManoHand) -> tuple[Tensor
     """
     rotation, centre = principal_frame(batch["view"], batch["flip"])
     view, surface = ((batch[name] - centre[:, None]) @ rotation for name in ("view", "surface"))
+    return view, surface, hands_in_frame(batch["mano"], rotation, centre, hand)
+
+
+def hands_in_frame(mano: Tensor, rotation: Tensor, centre: Tensor, hand: ManoHand) -> Tensor:
+    """Hands (B, 61) in the frames that `principal_frame` gives, (B, 3, 3) and (B, 3)."""
     back = rotation.mT
-    return view, surface, hand.move(batch["mano"], back, -(back @ centre[..., None])[..., 0])
+    return hand.move(mano, back, -(back @ centre[..., None])[..., 0])
 
 
 def principal_frame(points: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
