@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ FARTHEST = 1.0  # metres between the object and a hand that is to be refined
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
 GRID_PITCH = 0.004
 REFINED = 2  # promising proposals that are refined for each grasp returned; ranking keeps the best
+PORTION = 32  # grasps made between looks at whether to stop; more at once isn't faster on a CPU
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
 OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
 
@@ -55,6 +57,12 @@ def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
 # What a command's and an evaluation's settings hand to the pipeline.
 OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling", "contact")
 CONTACTS = ("distance", "gaussians")
+
+
+def heed(stop: Callable[[], bool] | None) -> None:
+    """Raises CancelledError if the work is to stop."""
+    if stop is not None and stop():
+        raise CancelledError("stopped")
 
 
 class Scene(NamedTuple):
@@ -129,7 +137,7 @@ class GraspPipeline:
             points: (N, 3) the object's points, full or partial, in metres, any frame.
             num: grasps wanted.
             seed: same seed, device and version: same grasps.
-            stop: asked now and then; true ends refinement early.
+            stop: asked now and then; true ends the call with CancelledError.
             field: signed distance to the object where it is known; else it follows from the points.
 
         Returns:
@@ -137,12 +145,13 @@ class GraspPipeline:
 
         Raises:
             ValueError: if the points or the number aren't accepted.
+            CancelledError: if it was stopped.
         """
         if not 1 <= num <= MOST:
             raise ValueError(f"num: {num}, accepted are 1 to {MOST} grasps")
         scene = self.look_at(points, seed, field)
         rng = torch.Generator().manual_seed(seed)
-        mano = self.propose(scene, num * self.generator.proposals, rng)
+        mano = self.propose(scene, num, rng, stop)
         mano = self.promising(mano, scene.grid, num * REFINED)
         self._lap("generate")
         return self.finish(mano, scene, stop, num)
@@ -166,6 +175,7 @@ class GraspPipeline:
 
         Raises:
             ValueError: if the points or the hands aren't accepted, or there is no refiner.
+            CancelledError: if it was stopped.
         """
         if self.refine is None:
             raise ValueError(f"refiner: none, accepted are {', '.join(refiners.NAMES)}")
@@ -209,7 +219,12 @@ class GraspPipeline:
     ) -> GraspSet:
         """The hands (B, 61) refined and scored: the `num` best of them, or all in their order."""
         if self.refine is not None:
-            mano = self.refine(mano, scene.cloud, scene.grid, stop)
+            portions = []
+            for portion in mano.split(PORTION * REFINED):
+                heed(stop)
+                portions.append(self.refine(portion, scene.cloud, scene.grid, stop))
+            mano = torch.cat(portions)
+        heed(stop)
         self._lap("refine")
         with torch.no_grad():
             vertices, joints = self.hand(mano)
@@ -230,11 +245,18 @@ class GraspPipeline:
         self._lap("rank")
         return grasps
 
-    def propose(self, scene: Scene, num: int, rng: torch.Generator) -> Tensor:
-        """(num, 61) unrefined hands."""
+    def propose(
+        self, scene: Scene, num: int, rng: torch.Generator, stop: Callable[[], bool] | None
+    ) -> Tensor:
+        """(num * generator.proposals, 61) unrefined hands."""
         surface = (scene.normals, scene.grid) if self.generator.knows_surface else ()
-        with torch.no_grad():
-            mano = self.generator.sample(scene.cloud, num, rng, *surface)
+        portions = []
+        for first in range(0, num, PORTION):
+            heed(stop)
+            count = min(PORTION, num - first) * self.generator.proposals
+            with torch.no_grad():
+                portions.append(self.generator.sample(scene.cloud, count, rng, *surface))
+        mano = torch.cat(portions)
         if not (self.hand.is_generic or self.generator.knows_surface):
             # Shape components mean something else in another hand's file: take its mean shape.
             mano = self.hand.reshape(mano, torch.zeros_like(mano[:, BETAS]))

@@ -1,5 +1,7 @@
 """The pipeline from a cloud to ranked hands, with the shipped weights."""
 
+from concurrent.futures import CancelledError
+
 import numpy as np
 import pytest
 import torch
@@ -173,6 +175,25 @@ def test_given_hands_are_refined_in_their_order(points, side):
 def test_bad_hands_are_refused(pipeline, points, mano, says):
     with pytest.raises(ValueError, match=says):
         pipeline.refine_hands(points, mano)
+
+
+@pytest.mark.parametrize("looks", [0, 2, 10])
+def test_stopping_ends_a_call_before_its_next_stage(pipeline, points, looks):
+    answers = iter([False] * looks + [True] * 100)
+    with pytest.raises(CancelledError):
+        pipeline(points, num=40, stop=lambda: next(answers))
+    assert "rank" not in pipeline.timings
+    assert len(pipeline(points, num=2)) == 2
+
+
+def test_stopping_ends_the_refinement_of_given_hands(pipeline, points, grasps):
+    with pytest.raises(CancelledError):
+        pipeline.refine_hands(points, grasps.mano, stop=lambda: True)
+
+
+def test_more_grasps_than_are_made_at_a_time(pipeline, points):
+    grasps = pipeline(points, num=70)
+    assert len(grasps) == 70 == len(np.unique(grasps.mano, axis=0))
 
 
 def test_nothing_is_refined_without_a_refiner(points):
