@@ -14,6 +14,7 @@ import argparse
 import platform
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -140,9 +141,8 @@ def lbfgs(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
 
 def measured(name: str, call: Callable[[], object], count: int, device: torch.device):
     """What a call makes, and its row; timed after a warm-up."""
-    with torch.no_grad():
-        call()
-        made, seconds = time_s(call, device)
+    call()
+    made, seconds = time_s(call, device)
     return made, {"stage": name, "hands": count, "s": seconds, "ms a hand": 1e3 * seconds / count}
 
 
@@ -231,25 +231,18 @@ def solvers(scene: Scene, loop: int, device: torch.device) -> list[dict]:
     for name, solve in (("Adam", adam), ("L-BFGS", lbfgs)):
         for kind, start in (("cold", flat), ("noisy", noisy)):
             loss = scene.first(field, start)
-            solver(f"{name}, distances, {kind}, batch", graded(solve, start, loss))
+            solver(f"{name}, distances, {kind}, batch", partial(solve, start, loss))
     placed = solver(
         "Adam, distances, noisy, one by one",
-        lambda: torch.cat([graded(adam, noisy[i], scene.first(field[i], noisy[i]))() for i in few]),
+        lambda: torch.cat([adam(noisy[i], scene.first(field[i], noisy[i])) for i in few]),
         len(few),
     )
     solver(
         "Adam, contact, one by one",
-        lambda: torch.cat(
-            [graded(adam, placed[i], scene.second(contact[i], placed[i]))() for i in few]
-        ),
+        lambda: torch.cat([adam(placed[i], scene.second(contact[i], placed[i])) for i in few]),
         len(few),
     )
     return rows
-
-
-def graded(solve: Callable, start: Tensor, loss: Callable) -> Callable[[], Tensor]:
-    """A solver's call that has gradients wherever it is made."""
-    return torch.enable_grad()(lambda: solve(start, loss))
 
 
 def main() -> None:
@@ -262,8 +255,7 @@ def main() -> None:
     tune_allocator()
     device = select_device(arguments.device)
     scene = Scene(arguments.dataset, arguments.num, device)
-    with torch.no_grad():
-        tables = stages(scene, device), solvers(scene, arguments.loop, device)
+    tables = stages(scene, device), solvers(scene, arguments.loop, device)
     for rows in tables:
         print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format))
         print()

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,23 @@ from grasp_gen_core.hand.regions import HandRegions
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, MANO_SIZE, TRANSL, check_side
 
 GENERIC_HAND = Path(__file__).with_name("generic_hand_RIGHT.npz")
+
+
+class Posed(NamedTuple):
+    """Some points of hands in their file's own frame, before transl.
+
+    Attributes:
+        turned: (B, 16, 3) rotation vectors of the joints.
+        rest: (B, K, 3) the points after the blend shapes, flat hand.
+        moved: (B, 16, 4, 4) what the joints do to points at rest.
+        points, joints: (B, K, 3) and (B, 16, 3).
+    """
+
+    turned: Tensor
+    rest: Tensor
+    moved: Tensor
+    points: Tensor
+    joints: Tensor
 
 
 class ManoHand(nn.Module):
@@ -69,6 +87,10 @@ class ManoHand(nn.Module):
         self.register_buffer("rest_joints", regressor @ self.model.v_template)
         directions = torch.einsum("jv,vxk->jxk", regressor, self.model.shapedirs)
         self.register_buffer("joint_directions", directions)
+        hangs = torch.eye(16)
+        for joint in range(1, 16):
+            hangs[joint] += hangs[self.model.parents[joint]]
+        self.register_buffer("hangs", hangs)  # [i, j]: whether joint i hangs on joint j, or is it
         self.register_buffer("faces", torch.from_numpy(faces))
         self.register_buffer("closed_faces", torch.from_numpy(close_wrist(faces)))
 
@@ -112,27 +134,76 @@ class ManoHand(nn.Module):
             vertices: (K,) their numbers.
 
         Returns:
-            points (B, K, 3) and joints (B, 16, 3), metres; also for forward-mode derivatives.
+            points (B, K, 3) and joints (B, 16, 3), metres.
         """
-        from smplx.lbs import batch_rigid_transform, batch_rodrigues
+        posed, transl = self._pose(mano, vertices), mano[:, None, TRANSL]
+        if self.mirrored:
+            return mirror_points(posed.points) + transl, mirror_points(posed.joints) + transl
+        return posed.points + transl, posed.joints + transl
+
+    def derivative(self, mano: Tensor, vertices: Tensor) -> Tensor:
+        """How the points of `carry` move with the parameters, without automatic differentiation.
+
+        Args:
+            mano, vertices: as for `carry`.
+
+        Returns:
+            (B, K, 3, 61) for each change of a parameter; one of global_orient is a turn in space,
+            about the wrist, that comes after the hand's own.
+        """
+        posed, model, count = self._pose(mano, vertices), self.model, len(mano)
+        rotation, weights = posed.moved[:, :, :3, :3], model.lbs_weights[vertices]
+        # Turns are about the joints' axes as what they hang on holds them; nothing holds the wrist.
+        holder = torch.cat([rotation[:, :1], rotation[:, model.parents[1:]]], dim=1)
+        slopes = torch.func.vmap(lambda way: torch.func.jvp(_turns, (posed.turned,), (way,))[1])(
+            torch.eye(3).to(mano)[:, None, None].expand(-1, count, 16, -1)
+        ).permute(1, 2, 3, 4, 0)  # (B, 16, 3, 3, 3), the parameter last
+        spins = torch.einsum("bjxyp,bjzy->bjxzp", slopes, _turns(posed.turned))
+        axes = torch.stack([spins[:, :, 2, 1], spins[:, :, 0, 2], spins[:, :, 1, 0]], dim=2)
+        axes = holder @ axes
+        axes[:, 0] = torch.eye(3).to(mano)
+        # What hangs on a joint, as weights (K, 16) and as weighted places (B, K, 3, 16).
+        places = torch.einsum("bjxy,bky->bkxj", rotation, posed.rest)
+        places = (places + posed.moved[:, None, :, :3, 3].mT) * weights[:, None]
+        levers = places @ self.hangs - (weights @ self.hangs)[:, None] * posed.joints[:, None].mT
+        by_turn = torch.linalg.cross(axes.permute(0, 2, 1, 3)[:, None], levers[..., None], dim=2)
+        # The blend shapes move points at rest, which their rotations carry.
+        blend = torch.einsum("kj,bjxy->bkxy", weights, rotation)
+        bulges = model.posedirs.view(15, 9, -1, 3)[:, :, vertices]
+        bulge = torch.einsum("bjep,jekx->bkxjp", slopes[:, 1:].reshape(count, 15, 9, 3), bulges)
+        by_turn[:, :, :, 1:] += (blend @ bulge.flatten(3)).view_as(bulge)
+        # Shape moves the joints, too, and what hangs on them.
+        moves = self.joint_directions
+        steps = torch.cat([moves[:1], moves[1:] - moves[model.parents[1:]]])
+        steps = torch.cat([steps[None, :1].expand(count, -1, -1, -1), holder[:, 1:] @ steps[1:]], 1)
+        shifts = torch.einsum("ij,bixs->bjxs", self.hangs.mT, steps) - rotation @ moves
+        by_shape = blend @ model.shapedirs[vertices] + torch.einsum(
+            "kj,bjxs->bkxs", weights, shifts
+        )
+        by_place = torch.eye(3).to(mano).expand(count, len(vertices), -1, -1)
+        found = torch.cat([by_shape, by_turn.flatten(3), by_place], dim=3)
+        if self.mirrored:
+            return mirror_points(mirror_mano(found).mT).mT
+        return found
+
+    def _pose(self, mano: Tensor, vertices: Tensor) -> Posed:
+        from smplx.lbs import batch_rigid_transform
 
         if self.mirrored:
             mano = mirror_mano(mano)
         model, betas = self.model, mano[:, BETAS]
-        rest = self.rest_joints + torch.einsum("bk,jxk->bjx", betas, self.joint_directions)
-        turns = batch_rodrigues(mano[:, 10:58].reshape(-1, 3)).view(-1, 16, 3, 3)
-        joints, moved = batch_rigid_transform(turns, rest, model.parents)
-        points = model.v_template[vertices]
-        points = points + torch.einsum("bk,vxk->bvx", betas, model.shapedirs[vertices])
+        turned = mano[:, 10:58].unflatten(1, (16, 3))
+        turns = _turns(turned)
+        skeleton = self.rest_joints + torch.einsum("bk,jxk->bjx", betas, self.joint_directions)
+        joints, moved = batch_rigid_transform(turns, skeleton, model.parents)
         bent = (turns[:, 1:] - torch.eye(3, device=mano.device)).flatten(1)
         bulges = model.posedirs.view(len(model.posedirs), -1, 3)[:, vertices]
-        points = points + torch.einsum("bp,pvx->bvx", bent, bulges)
+        rest = model.v_template[vertices]
+        rest = rest + torch.einsum("bk,vxk->bvx", betas, model.shapedirs[vertices])
+        rest = rest + torch.einsum("bp,pvx->bvx", bent, bulges)
         carried = torch.einsum("vj,bjxy->bvxy", model.lbs_weights[vertices], moved[:, :, :3])
-        points = (carried[..., :3] @ points[..., None])[..., 0] + carried[..., 3]
-        points, joints = (x + mano[:, None, TRANSL] for x in (points, joints))
-        if self.mirrored:
-            return mirror_points(points), mirror_points(joints)
-        return points, joints
+        points = (carried[..., :3] @ rest[..., None])[..., 0] + carried[..., 3]
+        return Posed(turned, rest, moved, points, joints)
 
     def skeleton(self, mano: Tensor) -> Tensor:
         """(B, 21, 3) the joints of `forward`, without the work of its surface."""
@@ -166,6 +237,13 @@ class ManoHand(nn.Module):
         """(B, 61) hands of another shape (B, 10), their wrist and joint angles kept in place."""
         wrist = self.root(mano[:, BETAS]) + mano[:, TRANSL]
         return torch.cat([betas, mano[:, 10:58], wrist - self.root(betas)], dim=1)
+
+
+def _turns(rotvec: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) of rotation vectors, as smplx makes them."""
+    from smplx.lbs import batch_rodrigues
+
+    return batch_rodrigues(rotvec.reshape(-1, 3)).view(*rotvec.shape, 3)
 
 
 def mirror_points(points: Tensor) -> Tensor:

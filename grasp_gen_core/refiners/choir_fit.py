@@ -258,7 +258,6 @@ def levenberg_marquardt(
         mano (B, 61) and the cost (B,) without the prior's part.
     """
     mano, damping = start.clone(), start.new_full((len(start),), DAMPING)
-    directions = torch.eye(61, device=start.device)[:, None].expand(-1, len(start), -1)
     points = hand.carry(mano, vertices)[0]
     cost, gradient, curvature = measure(points)
     away = difference(mano, target)
@@ -266,17 +265,10 @@ def levenberg_marquardt(
     for _ in range(steps):
         if stop is not None and stop():
             break
-
-        def carried(change: Tensor, mano: Tensor = mano) -> Tensor:
-            return hand.carry(changed(mano, change), vertices)[0]
-
-        still = torch.zeros_like(mano)
-        jacobian = torch.func.vmap(
-            lambda tangent: torch.func.jvp(carried, (still,), (tangent,))[1]  # noqa: B023
-        )(directions)
-        slope = torch.einsum("pbkc,bkc->bp", jacobian, gradient) + prior * away
-        weighted = torch.einsum("pbkc,bkcd->pbkd", jacobian, curvature)
-        normal = torch.einsum("pbkd,qbkd->bpq", weighted, jacobian) + torch.diag(prior)
+        jacobian = hand.derivative(mano, vertices)
+        slope = (jacobian.flatten(1, 2).mT @ gradient.flatten(1)[..., None])[..., 0] + prior * away
+        weighted = (curvature @ jacobian).flatten(1, 2)
+        normal = jacobian.flatten(1, 2).mT @ weighted + torch.diag(prior)
         # Parameters have their own units: each is scaled by its own curvature.
         scale = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-12).rsqrt()
         normal = scale[:, :, None] * normal * scale[:, None]

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import roma
 import smplx
 import torch
 import trimesh
+from torch import Tensor
 
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
 from grasp_gen_core.hand.layer import GENERIC_HAND
@@ -93,6 +95,21 @@ def test_carried_vertices_are_those_of_the_whole_surface(side):
     torch.testing.assert_close(points, vertices[:, some], atol=1e-6, rtol=0)
     torch.testing.assert_close(sixteen, joints[:, :16], atol=1e-6, rtol=0)
     torch.testing.assert_close(hand.skeleton(mano), joints, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_derivative_is_that_of_automatic_differentiation(side):
+    hand, mano = ManoHand(side=side), random_mano(3)
+    mano[0, 10:] = 0  # a flat hand, where rotation vectors have no direction
+    some = torch.tensor([0, 5, 333, 745, 777])
+
+    def carried(change: Tensor, start: Tensor) -> Tensor:
+        turned = roma.rotvec_composition((change[10:13], start[10:13]))
+        moved = torch.cat([(start + change)[:10], turned, (start + change)[13:]])
+        return hand.carry(moved[None], some)[0][0]
+
+    wanted = torch.func.vmap(torch.func.jacfwd(carried))(torch.zeros_like(mano), mano)
+    torch.testing.assert_close(hand.derivative(mano, some), wanted, atol=1e-6, rtol=0)
 
 
 def test_left_is_the_mirror_image(hand):
