@@ -61,7 +61,7 @@ class JointDiffusionConfig:
     width: int = 32
     heads: int = 4
     contact_width: int = 256
-    synthesis: float = 0.5  # share of samples that know the object alone
+    synthesis: float = 0.5  # share of samples that know the object alone; 0 and 1: one task's model
     weight_contacts: float = 0.2
 
 
@@ -263,10 +263,8 @@ class JointDiffusion(Network):
             "field": apart[:, :size].mean(),
             "contacts": self.config.weight_contacts * apart[:, size:].mean(),
         }
-        watched = {
-            "field_synthesis": apart[:alone, :size].mean(),
-            "field_refinement": apart[alone:, :size].mean(),
-        }
+        parts = {"field_synthesis": apart[:alone, :size], "field_refinement": apart[alone:, :size]}
+        watched = {name: part.mean() for name, part in parts.items() if len(part)}
         return losses | watched | {"loss": sum(losses.values())}
 
     def forward(

@@ -8,6 +8,7 @@ import torch
 
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.data.perturbations import perturb
+from grasp_gen_core.generators.joint_diffusion import JointDiffusion, JointDiffusionConfig
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.refiners import get_refiner
@@ -42,3 +43,11 @@ def test_noisy_hands_come_back_to_their_grasps(refined):
 
 def test_they_are_in_the_object_no_deeper_than_skin_gives_way(refined):
     assert refined[3].median() < 0.005
+
+
+@pytest.mark.parametrize("share, task", [(0.0, "refinement"), (1.0, "synthesis")])
+def test_one_task_alone_is_trained(hand, batch, share, task):
+    losses = JointDiffusion(hand, JointDiffusionConfig(synthesis=share)).loss(batch)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert [name for name in losses if name.startswith("field_")] == [f"field_{task}"]
+    torch.testing.assert_close(losses[f"field_{task}"], losses["field"])
