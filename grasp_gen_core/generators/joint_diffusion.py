@@ -76,7 +76,7 @@ class JointDiffusionSampling:
         ValueError: if there are fewer than one or more than TIMESTEPS.
     """
 
-    steps: int = 8
+    steps: int = 20
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= TIMESTEPS or self.steps != int(self.steps):
