@@ -47,6 +47,7 @@ NUM = 1  # grasp of each object that is refined
 QUALITY = (0.5, 1, 2, 5, 10)  # cm^3
 MARK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TIME = "time per grasp [s]"
+REFINERS = ("none", *refiners.NAMES)
 NOISY = "perturbed"  # in place of a generator where grasps are refined
 
 
@@ -69,10 +70,10 @@ class Records:
         return json.loads(path.read_text()) if path.exists() else {}
 
     def methods(self) -> list[tuple[str, str]]:
-        """Generators and refiners of which there are records, in the order of NAMES."""
+        """Generators and refiners of which there are records, in the order of their NAMES."""
         found = [tuple(path.stem.rsplit("-", 1)) for path in sorted(self.folder.glob("*-*.json"))]
         found = [method for method in found if method[0] != NOISY]
-        return sorted(found, key=lambda m: (NAMES.index(m[0]) if m[0] in NAMES else len(NAMES), m))
+        return sorted(found, key=lambda m: (place(m[0], NAMES), m[0], place(m[1], REFINERS), m[1]))
 
     def of(self, protocol: str, view: str) -> Iterator[tuple[str, str, dict]]:
         """Generator, refiner and record of all that were measured so."""
@@ -117,7 +118,7 @@ class Records:
     def refine(self, split: str) -> str:
         """Perturbed grasps and what refiners make of them, then the paper's rows."""
         rows, used = [], []
-        for refiner in ("none", *refiners.NAMES):
+        for refiner in REFINERS:
             if split in (records := self.load(NOISY, refiner)):
                 found = cells(records[split]["summary"], REFINED)
                 rows.append({"method": label(NOISY, refiner), **found, "source": "measured here"})
@@ -164,6 +165,11 @@ class Records:
                 rows.append({"view": view, "method": label(generator, refiner), **shares})
                 used.append(record)
         return table(rows) + caption(used)
+
+
+def place(name: str, names: tuple[str, ...]) -> int:
+    """Where a name stands among names; a folder's comes last."""
+    return names.index(name) if name in names else len(names)
 
 
 def label(generator: str, refiner: str) -> str:
@@ -260,7 +266,7 @@ def plan_generation(arguments: argparse.Namespace) -> Iterator[Settings]:
 
 
 def plan_refinement(arguments: argparse.Namespace) -> Iterator[Settings]:
-    for refiner in arguments.refiners or ("none", *refiners.NAMES):
+    for refiner in arguments.refiners or REFINERS:
         for split in SPLITS if arguments.objects else ():
             yield Settings(task="refine", refiner=refiner, split=split, num=NUM)
 

@@ -91,7 +91,7 @@ class JointDiffusion(Network):
         config: sizes and weights.
     """
 
-    proposals = 1
+    proposals = 2
     knows_surface = True
     config_class = JointDiffusionConfig
     sampling_class = JointDiffusionSampling
