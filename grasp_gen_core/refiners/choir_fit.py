@@ -86,11 +86,7 @@ def refine(
 
 
 def fit_field(
-    field: Tensor,
-    hand: ManoHand,
-    start: Tensor | None = None,
-    hold: float = POSE_WEIGHT,
-    shape: float = 0.0,
+    field: Tensor, hand: ManoHand, start: Tensor | None = None, shape: float = 0.0
 ) -> Fitted:
     """Stage 1 (Eq. 9): hands whose anchors have the field's distances from the basis points.
 
@@ -103,13 +99,12 @@ def fit_field(
         hand: the hand model.
         start: (B, 61) MANO parameters about the grid's middle; None starts from flat hands in
             several turns, and goes on with the best of them.
-        hold: metres for each radian by which a pose leaves the start's (the paper's lambda_3).
         shape: metres that a unit of shape is worth at least (lambda_2); a field that a network
             drew says little of the hand's.
     """
     stages = tuple(stage._replace(shape=max(stage.shape, shape)) for stage in STAGES)
     if start is not None:
-        return _fit_field(field, hand, start, hold, stages)
+        return _fit_field(field, hand, start, POSE_WEIGHT, stages)
     turns = torch.zeros(TURNS, 61, device=field.device)
     turns[:, GLOBAL_ORIENT] = roma.rotmat_to_rotvec(even_turns(TURNS).to(field))
     first = _fit_field(
