@@ -23,9 +23,9 @@ from torch import Tensor
 from grasp_gen_core.generators import build_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import select_device, tune_allocator
-from training.data import KINDS, GraspData
-from training.module import GeneratorTraining
-from training.train import read_config
+from grasp_gen_training.data import KINDS, GraspData
+from grasp_gen_training.module import GeneratorTraining
+from grasp_gen_training.train import read_config
 
 ROOT = Path(__file__).parents[1]
 SECONDS, WARM = 5.0, 3  # measured for, after so many batches

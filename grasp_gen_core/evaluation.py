@@ -216,8 +216,9 @@ def score(
     wanted = None if reference is None else HandMeshes.load(reference, model)
     against = {} if wanted is None else _against(hands, wanted, body, str(reference))
     parts = [(hands[i : i + AT_ONCE], body) for i in range(0, len(hands), AT_ONCE)]
-    task = partial(_measure, protocol)
-    measured = _spread(task, parts, f"measure {AT_ONCE} grasps", torch.device("cpu"), None, quiet)
+    task, sizes = partial(_measure, protocol), [len(part) for part, _ in parts]
+    cpu = torch.device("cpu")
+    measured = _spread(task, parts, "measure", cpu, None, quiet, sizes, "grasp")
     numbers = {n: np.concatenate([part[n] for part in measured]) for n in measured[0]} | against
     one = Measured(Path(mesh).stem, body, hands, numbers, repairs + measures.notes(body))
     result = assemble([one], protocol, seed)
@@ -239,11 +240,20 @@ def _spread(
     device: torch.device,
     ray_address: str | None,
     quiet: bool,
+    sizes: list[int] | None = None,
+    unit: str = "object",
 ) -> list:
-    """The results of all items, a bar meanwhile."""
+    """The results of all items, a bar meanwhile; `sizes` are the units in each, one without."""
     workers = 1 if device.type == "cuda" else min(os.cpu_count() or 1, len(items))
-    with closing(run_in_order(task, items, workers, ray_address=ray_address)) as results:
-        return list(tqdm(results, words, len(items), disable=quiet))
+    sizes, found = sizes or [1] * len(items), []
+    with (
+        closing(run_in_order(task, items, workers, ray_address=ray_address)) as results,
+        tqdm(desc=words, total=sum(sizes), unit=unit, disable=quiet) as bar,
+    ):
+        for size, result in zip(sizes, results, strict=True):
+            found.append(result)
+            bar.update(size)
+    return found
 
 
 def _measure(protocol: str, task: tuple[HandMeshes, trimesh.Trimesh]) -> Numbers:

@@ -21,9 +21,13 @@ DISTRIBUTIONS = {
     "hold_worst_axis_cm": "displacement over the worst axis [cm]",
     "contact_fingers": "fingers in contact",
 }
+NAMED = (
+    ("penetration_volume_cm3", "volume", "cm³"),
+    ("sim_displacement_cm", "displacement", "cm"),
+)
 TAIL = 10  # times the median, beyond which an axis turns logarithmic
 INK, FILL, GRID = "#46525e", "#78a0cc", "#dfe3e8"
-TILE, NAME = 200, 24  # pixels; letters of an object's name that fit above two tiles
+TILE, NAME = 200, 48  # pixels; letters of an object's name that fit above two tiles
 EDGE = 0.006  # metres, longest edge of a drawn object
 
 
@@ -96,14 +100,13 @@ def contact_sheet(objects: Sequence[Measured], path: str | Path, count: int = 4)
 
 
 def _label(one: Measured, index: int) -> str:
-    """A grasp's number and measures, those there are; the first one's with the object's name."""
-    words = [one.name[:NAME]] if index == 0 else []
-    words.append(f"#{index + 1}")
-    for metric, unit in (("penetration_volume_cm3", "cm^3"), ("sim_displacement_cm", "cm")):
+    """A grasp's number and measures, those there are; above the first one's the object's name."""
+    words = [f"#{index + 1}"]
+    for metric, name, unit in NAMED:
         value = one.numbers[metric][index] if metric in one.numbers else np.nan
         if np.isfinite(value):
-            words.append(f"{value:.2f} {unit}")
-    return "   ".join(words)
+            words.append(f"{name} {value:.2f} {unit}")
+    return (one.name[:NAME] if index == 0 else "") + "\n" + "  ".join(words)
 
 
 def _distribution(objects: list[str], values: list[np.ndarray], label: str):

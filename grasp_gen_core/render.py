@@ -6,9 +6,6 @@ same picture comes out of a laptop, a robot and a bare container.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +17,7 @@ from scipy.spatial import cKDTree
 from grasp_gen_core.hand.layer import close_wrist
 from grasp_gen_core.types import GraspSet
 
-TILE, CAPTION = 300, 24  # pixels
+TILE, CAPTION, LINE = 300, 24, 18  # pixels; a caption has a further line's height for each
 SKIN, PRESSED = np.array([0.90, 0.70, 0.60]), np.array([0.80, 0.09, 0.10])
 OBJECT, TOUCHED = np.array([0.47, 0.62, 0.80]), np.array([1.00, 0.66, 0.10])
 
@@ -28,6 +25,7 @@ OBJECT, TOUCHED = np.array([0.47, 0.62, 0.80]), np.array([1.00, 0.66, 0.10])
 KEY_LIGHT = np.array([-0.45, 0.60, 0.66], np.float32)
 FILL_LIGHT = np.array([0.75, -0.05, 0.66], np.float32)
 
+Y_UP = trimesh.transformations.rotation_matrix(-np.pi / 2, (1, 0, 0))  # from z up, as glTF has it
 Part = trimesh.Trimesh | trimesh.PointCloud
 
 
@@ -90,16 +88,66 @@ def render_grasps(
     Raises:
         ValueError: if there is no grasp, count or views are out of range, or path can't be written.
     """
-    _check_count(grasps, count)
     if not 1 <= views <= len(ORBIT):
         raise ValueError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
+    cells = grasp_cells(grasps, mesh, count)
+    write_sheet([[cell._replace(views=cell.views[:views])] for cell in cells], path)
+
+
+def grasp_cells(
+    grasps: GraspSet, mesh: trimesh.Trimesh | None = None, count: int = 4
+) -> list[Cell]:
+    """The best grasps, coloured by their contact, each with the views of `render_grasps`.
+
+    Args:
+        grasps: what to draw.
+        mesh: the object's surface; without it `grasps.points` are drawn.
+        count: grasps at most.
+
+    Raises:
+        ValueError: if there is no grasp, or count is out of range.
+    """
+    _check_count(len(grasps), count)
     body = None if mesh is None else smooth(mesh, edge=0.004)
-    rows = []
-    for i in range(min(count, len(grasps))):
-        label = f"#{i + 1}  score {grasps.score[i]:.2f}"
-        sides = orbit(grasps.wrist_pose[i, :3, :3])[:views]
-        rows.append([Cell(label, _grasp_parts(grasps, i, body), sides)])
-    write_sheet(rows, path)
+    return [
+        Cell(
+            f"#{i + 1}  score {grasps.score[i]:.2f}",
+            _grasp_parts(grasps, i, body),
+            orbit(grasps.wrist_pose[i, :3, :3]),
+        )
+        for i in range(min(count, len(grasps)))
+    ]
+
+
+def hand_cells(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    joints: np.ndarray,
+    mesh: trimesh.Trimesh | None = None,
+    count: int = 4,
+) -> list[Cell]:
+    """Hands of any origin, coloured where they are near the object, each from around.
+
+    Args:
+        vertices: (B, V, 3) metres, the object's frame.
+        faces: (F, 3) closed surface.
+        joints: (B, 21, 3) MANO's 16 joints, then the tips.
+        mesh: the object's surface, where it's known.
+        count: hands at most.
+
+    Raises:
+        ValueError: if there is no hand, or count is out of range.
+    """
+    _check_count(len(vertices), count)
+    body = None if mesh is None else smooth(mesh, edge=0.004)
+    cells = []
+    for i, axes in enumerate(hand_axes(joints[:count])):
+        if body is None:
+            parts = [_hand_mesh(vertices[i], faces)]
+        else:
+            parts = touching_parts(vertices[i], faces, body)
+        cells.append(Cell(f"#{i + 1}", parts, orbit(axes)[:4]))
+    return cells
 
 
 def render_hands(
@@ -132,10 +180,11 @@ def export_glb(
 ) -> None:
     """Write the best grasps as a GLB scene.
 
-    The skin is subdivided once, for looks; the exact vertices are in `grasps`. Nodes `object` and
-    `grasp_00` (the best, in place), `grasp_01`, ... Every further grasp carries
-    its own copy of the object (`object_01`, ...) and stands beside the one before, so that viewers
-    without a node switch show each of them.
+    The skin is subdivided once, for looks; the exact vertices are in `grasps`. Numbers are ranks:
+    nodes `grasp_1` (the best) and `object_1`, then `grasp_2`, ... Each grasp has its own copy of
+    the object and stands beside the one before, so that viewers without a node switch show each of
+    them. glTF's y axis is up: the scene is the object's frame turned by -90 degrees about x, its z
+    axis up. The first grasp stands in place.
 
     Args:
         grasps: what to write.
@@ -146,7 +195,7 @@ def export_glb(
     Raises:
         ValueError: if there is no grasp, count is out of range, or path can't be written.
     """
-    _check_count(grasps, count)
+    _check_count(len(grasps), count)
     body = None if mesh is None else smooth(mesh, edge=0.004)
     shown = min(count, len(grasps))
     hands = grasps.vertices[:shown].reshape(-1, 3)
@@ -154,69 +203,14 @@ def export_glb(
     scene = trimesh.Scene()
     for i in range(shown):
         beside = trimesh.transformations.translation_matrix((i * width, 0, 0))
-        hand, thing = _grasp_parts(grasps, i, body)
-        scene.add_geometry(hand, node_name=f"grasp_{i:02d}", transform=beside)
-        name = "object" if i == 0 else f"object_{i:02d}"
-        scene.add_geometry(thing, node_name=name, transform=beside)
+        names = (f"grasp_{i + 1}", f"object_{i + 1}")
+        for name, part in zip(names, _grasp_parts(grasps, i, body), strict=True):
+            scene.add_geometry(part, node_name=name, transform=Y_UP @ beside)
     _write(path, scene.export(file_type="glb", include_normals=True))
 
 
-def show_grasps(grasps: GraspSet, mesh: trimesh.Trimesh | None = None, count: int = 8) -> None:
-    """Open a window on the best grasps until it is closed; left and right arrow change the grasp.
-
-    Args:
-        grasps: what to show.
-        mesh: the object's surface; without it `grasps.points` are shown.
-        count: grasps at most.
-
-    Raises:
-        ValueError: if there is no grasp, count is out of range, or no display to open a window on.
-    """
-    import open3d as o3d
-
-    _check_count(grasps, count)
-    window = o3d.visualization.VisualizerWithKeyCallback()
-    if not _has_display() or not window.create_window("grasp-gen view", 1000, 800):
-        raise ValueError("no display to open a window on: --render grasps.png writes a picture")
-    window.get_render_option().mesh_shade_option = o3d.visualization.MeshShadeOption.Color
-    body = None if mesh is None else smooth(mesh, edge=0.004)
-    shown, index = min(count, len(grasps)), 0
-
-    def turn_to(step: int, first: bool = False) -> None:
-        nonlocal index
-        index = (index + step) % shown
-        print(f"#{index + 1} of {shown}, score {grasps.score[index]:.2f}", file=sys.stderr)
-        window.clear_geometries()
-        for part in _grasp_parts(grasps, index, body):
-            window.add_geometry(_open3d(_solid(part)), reset_bounding_box=first)
-
-    turn_to(0, first=True)
-    window.register_key_callback(262, lambda _: turn_to(1))  # GLFW's arrow keys
-    window.register_key_callback(263, lambda _: turn_to(-1))
-    window.run()
-    window.destroy_window()
-
-
-def _has_display() -> bool:
-    """Whether a window would be seen: open3d itself falls back to an invisible one."""
-    x11 = ctypes.CDLL("libX11.so.6")  # needed by open3d, so there
-    x11.XOpenDisplay.restype = ctypes.c_void_p
-    return bool(os.environ.get("WAYLAND_DISPLAY") or x11.XOpenDisplay(None))
-
-
-def _open3d(mesh: trimesh.Trimesh):
-    import open3d as o3d
-
-    vectors, triangles = o3d.utility.Vector3dVector, o3d.utility.Vector3iVector
-    # trimesh's arrays are read-only, which open3d doesn't take: copies.
-    shown = o3d.geometry.TriangleMesh(vectors(mesh.vertices + 0), triangles(mesh.faces + 0))
-    shown.vertex_normals = vectors(mesh.vertex_normals + 0)
-    shown.vertex_colors = vectors(mesh.visual.vertex_colors[:, :3] / 255)
-    return shown.compute_triangle_normals()  # without them the window doesn't shade
-
-
-def _check_count(grasps: GraspSet, count: int) -> None:
-    if not len(grasps):
+def _check_count(there: int, count: int) -> None:
+    if not there:
         raise ValueError("grasps: none in the set, at least one is needed to draw")
     if count < 1:
         raise ValueError(f"count: {count}, accepted is 1 or more")
@@ -330,7 +324,7 @@ def smooth(mesh: trimesh.Trimesh, edge: float = np.inf) -> trimesh.Trimesh:
     return trimesh.Trimesh(rows[:, :3], faces, vertex_normals=normals, process=False)
 
 
-def _solid(part: Part) -> trimesh.Trimesh:
+def solid_part(part: Part) -> trimesh.Trimesh:
     """A mesh unchanged; a cloud as small balls, as large as the points' spacing allows."""
     if isinstance(part, trimesh.Trimesh):
         return part
@@ -355,7 +349,7 @@ class _Scene:
     def __init__(self, parts: Sequence[Part]) -> None:
         import open3d as o3d
 
-        meshes = [_solid(part) for part in parts]
+        meshes = [solid_part(part) for part in parts]
         starts = np.cumsum([0] + [len(m.vertices) for m in meshes])
         self.vertices = np.concatenate([m.vertices for m in meshes]).astype(np.float32)
         self.faces = np.concatenate([m.faces + s for m, s in zip(meshes, starts, strict=False)])
@@ -440,7 +434,7 @@ def shade(normals: np.ndarray, albedo: np.ndarray, sky: np.ndarray, rays: np.nda
 
 
 class Cell(NamedTuple):
-    """Part of a row of a sheet: one scene from some sides, a label above."""
+    """Part of a row of a sheet: one scene from some sides, a label of one line or more above."""
 
     label: str
     parts: Sequence[Part]
@@ -463,7 +457,8 @@ def write_sheet(rows: Sequence[Sequence[Cell]], path: str | Path, tile: int = TI
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=15)
-    height, columns = CAPTION + tile, max(sum(len(cell.views) for cell in row) for row in rows)
+    caption = CAPTION + LINE * max(cell.label.count("\n") for row in rows for cell in row)
+    height, columns = caption + tile, max(sum(len(cell.views) for cell in row) for row in rows)
     sheet = Image.new("RGB", (columns * tile, len(rows) * height), "white")
     pen = ImageDraw.Draw(sheet)
     for i, row in enumerate(rows):
@@ -473,7 +468,7 @@ def write_sheet(rows: Sequence[Sequence[Cell]], path: str | Path, tile: int = TI
             scene = _Scene(cell.parts)
             for view in cell.views:
                 picture = Image.fromarray(scene.picture(tile, view))
-                sheet.paste(picture, (column * tile, i * height + CAPTION))
+                sheet.paste(picture, (column * tile, i * height + caption))
                 column += 1
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")

@@ -98,11 +98,18 @@ class GraspSet:
         Raises:
             ValueError: if the file is no .npz, holds objects (pickle), or lacks an array.
         """
-        arrays = read_npz(path)
+        return cls.from_arrays(read_npz(path), str(path))
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], source: str) -> GraspSet:
+        """What `save` writes, by name; `source` names it in the error.
+
+        Raises:
+            ValueError: if an array lacks.
+        """
         names = [f.name for f in fields(cls) if f.name != "metrics"]
-        missing = [name for name in names if name not in arrays]
-        if missing:
-            raise ValueError(f"{path}: not a grasp file: lacks {', '.join(missing)}")
+        if missing := [name for name in names if name not in arrays]:
+            raise ValueError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
         metrics = {k.removeprefix("metric_"): v for k, v in arrays.items() if k[:7] == "metric_"}
         values = {name: arrays[name] for name in names} | {"side": str(arrays["side"])}
         return cls(**values, metrics=metrics)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ import numpy as np
 import torch
 import trimesh
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
 from grasp_gen_core.contact import choir
 from grasp_gen_core.data.dataset import MESHES, GraspDataset, object_mesh
@@ -32,8 +30,8 @@ from grasp_gen_core.objects.distance import raycasting_scene
 from grasp_gen_core.objects.meshes import solid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.objects.views import one_side, view_object
-from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.types import GLOBAL_ORIENT
+from grasp_gen_training.kept import keep
 
 VERSION = 1  # of the material: one more when other code here makes other points
 CONTACT_VERSION = 1  # of the contacts: one more when contact.choir makes others
@@ -42,7 +40,6 @@ SEEN = 1024  # points kept of what a camera saw
 RAYS, MOST_RAYS = 4096, 32768  # cast at a time for a camera, and in all
 FEWEST = 64  # points, below which nothing is seen or kept
 FACING = 0.3  # most cosine between approach and the direction to the camera
-SERIAL = 256  # objects for which starting processes takes longer than they save
 MEASURED = 8  # held-out objects on which grasps are measured
 KINDS = ("full", "masked", "camera")
 CAMERA = camera.DepthCamera()
@@ -204,48 +201,6 @@ def make_contacts(material: Path, task: tuple[int, np.ndarray]) -> np.ndarray:
 @lru_cache(maxsize=1)
 def right_hand() -> ManoHand:
     return ManoHand()
-
-
-def keep(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: np.dtype | str,
-    make: Callable,
-    tasks: Iterable[tuple],
-    what: str,
-    count: int,
-) -> Path:
-    """A file with an array, made on all cores unless it is there.
-
-    Args:
-        path: of the .npy file.
-        shape, dtype: of the array.
-        make: gives, of each task's second part, the rows that its first part numbers.
-        tasks: what to make.
-        what: for the progress bar.
-        count: tasks there are.
-    """
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: another process never reads half a file.
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        file = np.lib.format.open_memmap(unfinished, "w+", dtype, shape)
-        places, inputs = zip(*tasks, strict=True)
-        bar = partial(tqdm, total=count, desc=what, unit="object")
-        if count <= SERIAL:
-            for place, given in zip(places, bar(inputs), strict=True):
-                file[place] = make(given)
-        else:
-            with closing(run_in_order(make, inputs, os.cpu_count() or 1)) as made:
-                for place, rows in zip(places, bar(made), strict=True):
-                    file[place] = rows
-        file.flush()
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,6 @@
 """Dataset card: README.md of a dataset of procedural objects, with pictures, all from its data.
 
-python -m training.dataset_card training/data --pictures docs/pictures --notes NOTES.md
+python -m grasp_gen_training.dataset_card training/data --pictures docs/pictures --notes NOTES.md
 """
 
 from __future__ import annotations
@@ -235,7 +235,9 @@ def draw_histograms(table: pd.DataFrame, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m training.dataset_card", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m grasp_gen_training.dataset_card", description=__doc__
+    )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder (default: the dataset's)")
     parser.add_argument("--command", default=COMMAND, help="what made it (default: %(default)s)")

@@ -8,6 +8,7 @@ from collections import defaultdict
 import lightning
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.contact_fingers import contact_fingers
@@ -16,9 +17,10 @@ from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
 from grasp_gen_core.objects.sampling import outward_normals
-from training.data import HeldOut
+from grasp_gen_training.data import HeldOut
 
 HANDS = 8  # sampled for each held-out object
+SHOWN = ("train/loss", "validation/penetration_depth_cm", "validation/contact_ratio_pct")
 PITCH = 0.001  # metres between the lines of the volume: enough for means, and faster
 
 
@@ -79,7 +81,6 @@ class GeneratorTraining(lightning.LightningModule):
         losses = self.generator.loss(batch)
         logged = {f"{stage}/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(logged, batch_size=len(batch["mano"]))
-        self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False)
         return losses["loss"]
 
     def configure_optimizers(self) -> dict:
@@ -100,3 +101,30 @@ class GeneratorTraining(lightning.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+class Progress(lightning.Callback):
+    """One bar over all steps, with the loss and what validation found last.
+
+    Args:
+        words: before the bar.
+        quiet: no bar.
+    """
+
+    def __init__(self, words: str, quiet: bool) -> None:
+        self.words, self.quiet = words, quiet
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        done, steps = trainer.global_step, trainer.max_steps
+        self.bar = tqdm(desc=self.words, total=steps, initial=done, unit="step", disable=self.quiet)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_) -> None:
+        metrics = trainer.callback_metrics
+        found = {name.partition("/")[2]: metrics[name] for name in SHOWN if name in metrics}
+        words = {name: f"{float(value):.3g}" for name, value in found.items()}
+        self.bar.set_postfix(words, refresh=False)
+        self.bar.update(trainer.global_step - self.bar.n)
+
+    def teardown(self, *_) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()

@@ -1,8 +1,8 @@
 """The measured tables of the documentation, of all systems, by one command.
 
-python -m training.results --objects DIR --reference DATASET grasp_cvae   # measure, write tables
-python -m training.results --task refine --objects DATASET                # refinement of its grasps
-python -m training.results                                                # only write tables
+python -m grasp_gen_training.results --objects DIR --reference DATASET dvqvae  # measure, and write
+python -m grasp_gen_training.results --task refine --objects DATASET      # refinement of its grasps
+python -m grasp_gen_training.results                                      # only write the tables
 
 A system's numbers lie in docs/results/, one file for each refiner. Tables stand between the marks
 `<!-- table: KIND ... -->` and `<!-- end -->` of the README, the docs and the weights' cards.

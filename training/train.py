@@ -1,61 +1,119 @@
-"""The one training entry, for every system: `grasp-gen train CONFIG.yaml`."""
+"""The one training entry, for every system; `grasp-gen train` is its command."""
 
 from __future__ import annotations
 
-import argparse
+import inspect
+import logging
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+
+import lightning
+import yaml
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from grasp_gen_core.generators import build_generator, save_generator
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.runtime import tune_allocator
+from grasp_gen_core.runtime import select_device, tune_allocator
+from grasp_gen_training.data import GraspData
+from grasp_gen_training.module import GeneratorTraining, Progress
+
+CONFIGS = Path(__file__).with_name("configs")
+# What a section may hold, and what stands alone; `model` is checked by the system that it's for.
+SECTIONS = {
+    "data": {"folder", *inspect.signature(GraspData).parameters} - {"palm_axis"},
+    "optimiser": {"lr", "steps", "precision"},
+    "model": None,
+}
+ALONE = ("generator", "seed")
 
 
-def read_config(path: Path) -> dict:
-    """A training config.
+def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
+    """A training config; a relative `data.folder` is taken from where the config lies.
+
+    Args:
+        name: a YAML file, or the name of one in `configs`.
+        overrides: "section.key=value", or "seed=value", in place of the config's.
 
     Raises:
-        ValueError: if the file is missing, no YAML mapping, or lacks a section.
+        ValueError: if the file is missing, no YAML mapping, or lacks a section, or a key isn't
+            known.
     """
-    import yaml
-
+    path = Path(name)
+    if not path.is_file() and (CONFIGS / f"{name}.yaml").is_file():
+        path = CONFIGS / f"{name}.yaml"
     try:
         config = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: not a readable YAML file: {error}") from error
+        shipped = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
+        reason = f"not a readable YAML file: {error}; shipped configs are {shipped}"
+        raise ValueError(f"{path}: {reason}") from error
     missing = [k for k in ("generator", "data", "optimiser") if k not in (config or {})]
     if not isinstance(config, dict) or missing:
         raise ValueError(f"{path}: lacks the sections {', '.join(missing)}")
+    if folder := config["data"].get("folder"):
+        config["data"]["folder"] = path.parent / folder
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        section, dot, key = key.rpartition(".")
+        if not equals or not key:
+            raise ValueError(f"{override!r}: accepted is KEY=VALUE, such as data.batch=16")
+        (config.setdefault(section, {}) if dot else config)[key] = _number(value)
+    for section, values in config.items():
+        if section not in (*SECTIONS, *ALONE):
+            accepted = ", ".join((*SECTIONS, *ALONE))
+            raise ValueError(f"{path}: {section} unknown, accepted are {accepted}")
+        known = SECTIONS.get(section)
+        if known and (unknown := set(values) - known):
+            accepted = ", ".join(sorted(known))
+            raise ValueError(f"{path}: {section}.{min(unknown)} unknown, accepted are {accepted}")
     return config
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Train, or resume, the system a config names; leaves weights under --out."""
-    parser = argparse.ArgumentParser(prog="grasp-gen train", description=__doc__)
-    parser.add_argument("config", type=Path, help="training/configs/*.yaml")
-    parser.add_argument("--data", default=None, help="dataset folder (default: the config's)")
-    parser.add_argument("--out", type=Path, default=None, help="default: runs/<config's name>")
-    parser.add_argument("--resume", action="store_true", help="go on from --out's last checkpoint")
-    parser.add_argument("--steps", type=int, default=None, help="default: the config's")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    arguments = parser.parse_args(argv)
-    config = read_config(arguments.config)
-    out = arguments.out or Path("runs") / arguments.config.stem
-    train(config, arguments.data, out, arguments)
+def _number(text: str):
+    """A value as YAML reads it, and 1e-3, which YAML takes for a word, as a number."""
+    value = yaml.safe_load(text)
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
-def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespace) -> None:
-    """Run lightning on the config; weights land in out/model.safetensors."""
-    import lightning
-    from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
-    from lightning.pytorch.loggers import TensorBoardLogger
+def train(
+    config: dict,
+    out: Path,
+    data: str | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Run lightning on a config.
 
-    from grasp_gen_core.runtime import select_device
-    from training.data import GraspData
-    from training.module import GeneratorTraining
+    Args:
+        config: see `read_config`.
+        out: folder; leaves model.safetensors and config.json there, checkpoints and logs below.
+        data: dataset folder, None for the config's.
+        steps: of the optimiser, None for the config's.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        resume: go on from the last checkpoint in `out`.
+        quiet: no progress bar.
 
+    Raises:
+        ValueError: if the data, the device or a setting isn't accepted, there is nothing to resume
+            or something that would be overwritten.
+    """
+    last = out / "checkpoints" / "last.ckpt"
+    if resume and not last.exists():
+        raise ValueError(f"{last}: no checkpoint to resume from")
+    if not resume and (kept := [p for p in (last, out / "model.safetensors") if p.exists()]):
+        raise ValueError(
+            f"{kept[0]}: already there; --resume goes on with it, --out names another folder"
+        )
     tune_allocator()
-    device = select_device(arguments.device)
+    _silence_adverts()
+    where = select_device(device)
     lightning.seed_everything(config.get("seed", 0), verbose=False)
     hand = ManoHand()
     generator = build_generator(config["generator"], hand, config.get("model"))
@@ -65,33 +123,34 @@ def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespa
         raise ValueError("data: no folder; accepted are --data or `folder` in the config")
     samples = GraspData(folder, palm_axis=hand.regions.palm_axis.numpy(), **settings)
 
-    steps = arguments.steps or config["optimiser"]["steps"]
-    last = out / "checkpoints" / "last.ckpt"
-    if arguments.resume and not last.exists():
-        raise ValueError(f"{last}: no checkpoint to resume from")
+    steps = steps or config["optimiser"]["steps"]
     trainer = lightning.Trainer(
         max_steps=steps,
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        accelerator="gpu" if where.type == "cuda" else "cpu",
+        devices=1 if where.index is None else [where.index],
         logger=TensorBoardLogger(out, name=None, version="logs"),
         callbacks=[
             ModelCheckpoint(out / "checkpoints", filename="newest", save_last="link"),
             LearningRateMonitor(),
             EMAWeightAveraging(decay=0.999, update_starting_at_step=steps // 10),
+            Progress(config["generator"], quiet),
         ],
         gradient_clip_val=1.0,
         precision=config["optimiser"].get("precision", "32-true"),
         log_every_n_steps=20,
-        enable_progress_bar=not arguments.quiet,
+        enable_progress_bar=False,
         enable_model_summary=False,
     )
-    lr = config["optimiser"]["lr"]
-    module = GeneratorTraining(generator, hand, lr, steps, samples.measured)
+    module = GeneratorTraining(generator, hand, config["optimiser"]["lr"], steps, samples.measured)
     # Checkpoints are read as tensors alone: no pickle is executed.
-    trainer.fit(module, samples, ckpt_path=last if arguments.resume else None, weights_only=True)
+    trainer.fit(module, samples, ckpt_path=last if resume else None, weights_only=True)
     save_generator(generator, out)
-    print(f"weights in {out / 'model.safetensors'}")
+    print(f"weights in {out / 'model.safetensors'}, curves: tensorboard --logdir {out / 'logs'}")
 
 
-if __name__ == "__main__":
-    main()
+def _silence_adverts() -> None:
+    """What lightning says of itself, of other products and of its own libraries' age."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for module in ("lightning", "torch"):
+        warnings.filterwarnings("ignore", module=rf"{module}\.")
+    warnings.filterwarnings("ignore", message=".*(LeafSpec|log_every_n_steps|num_workers)")

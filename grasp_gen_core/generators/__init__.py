@@ -128,12 +128,13 @@ def read_options(text: str) -> tuple[tuple[str, float], ...]:
 
 def save_generator(generator: nn.Module, folder: Path) -> None:
     """Write model.safetensors, and config.json with the generator's name and settings."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     name = next(name for name, cls in CLASSES.items() if cls == type(generator).__name__)
 
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {k: v.contiguous() for k, v in generator.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    # Its own writing to a file makes one that only its owner may read.
+    (folder / "model.safetensors").write_bytes(save(state))
     config = {"generator": name, **asdict(generator.config)}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -21,6 +21,7 @@ ROUNDS = 3  # as many on an object that gave less than half of what was wanted
 HOPELESS = 0.1  # but none after a round that kept less than this share
 MOST_ON_GPU = 8  # processes that share a GPU for the optimisation; each keeps a context there
 REPORT = "report.json"
+RUN = "run.json"  # what the table was made of: it is replaced by more of the same alone
 
 
 @dataclass
@@ -77,7 +78,8 @@ def synthesize(
         The dataset's table.
 
     Raises:
-        ValueError: if there are no objects, `count` isn't positive, or nothing was kept.
+        ValueError: if there are no objects, `count` isn't positive, nothing was kept, or a table
+            lies in `out` that this run wouldn't contain.
     """
     from tqdm import tqdm
 
@@ -91,12 +93,15 @@ def synthesize(
     names, folder = list_objects(objects, count, seed)
     out = Path(out)
     parts = out / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
     workers = os.cpu_count() or 1  # the physics runs on them in any case
     if device != "cpu":
         workers = min(workers, MOST_ON_GPU)
     share = PER_OBJECT if objects == "procedural" else -(-count // len(names))
     sort = f"{seed}_{share}"
+    source = objects if objects == "procedural" else str(folder)
+    run = {"objects": source, "seed": seed, "share": share, "hand": str(hand), "count": count}
+    _check_run(out, run)
+    parts.mkdir(parents=True, exist_ok=True)
 
     def part(name: str) -> Path:
         """Where an object's grasps are kept: another run of the same sort finds them there."""
@@ -145,6 +150,7 @@ def synthesize(
         )
         raise ValueError(f"{objects}: no grasp was kept ({reasons})")
     table = write_table(out, done)
+    (out / RUN).write_text(json.dumps(run, indent=1) + "\n")
     (out / REPORT).write_text(json.dumps(reports, indent=1) + "\n")
     for name in table["object"].unique():
         if (folder / name).is_file():  # a dataset holds the user's meshes it was made of
@@ -156,6 +162,24 @@ def synthesize(
         print(f"{fresh} new ones, {fresh / (time.perf_counter() - start):.2f} a second ({where})")
         _print_failures(reports, every=objects != "procedural")
     return table
+
+
+def _check_run(out: Path, run: dict) -> None:
+    """ValueError if there is a table already that the run would replace by another one."""
+    from grasp_gen_core.data.dataset import TABLE
+
+    if not (out / TABLE).exists():
+        return
+    path, known = out / RUN, {}
+    if path.exists():
+        known = json.loads(path.read_text())
+    if known | {"count": 0} == run | {"count": 0} and known["count"] <= run["count"]:
+        return
+    made = ", ".join(f"{name} {value}" for name, value in known.items()) or "another way"
+    raise ValueError(
+        f"{out}: holds grasps already, made by {made}; accepted are the same with as large a "
+        "count, or another folder"
+    )
 
 
 def _print_failures(reports: dict[str, dict], every: bool) -> None:

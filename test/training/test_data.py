@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-import training.data
+import grasp_gen_training.data
 from grasp_gen_core.contact import choir
 from grasp_gen_core.data.dataset import GraspDataset, object_mesh
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.camera import DepthCamera, random_view
 from grasp_gen_core.objects.distance import build_scene, signed_distance
-from training.data import (
+from grasp_gen_training.data import (
     Batches,
     GraspData,
     GraspSamples,
@@ -147,7 +147,9 @@ def test_views_of_a_batch(data, material):
 
 def test_cameras_look_past_the_hand(data, material, monkeypatch):
     eyes = []
-    monkeypatch.setattr(training.data, "measured", lambda p, eye, *_: eyes.append(eye) or p)
+    monkeypatch.setattr(
+        grasp_gen_training.data, "measured", lambda p, eye, *_: eyes.append(eye) or p
+    )
     grasps = samples(data, material, {"camera": 1.0})
     grasps[np.arange(100), 0]
     chosen = 0
@@ -170,7 +172,7 @@ def test_cache_gives_the_same_and_follows_what_it_is_made_of(data, material, mon
     def refuse(*_, **__):
         raise InterruptedError
 
-    monkeypatch.setattr(training.data, "make_material", refuse)
+    monkeypatch.setattr(grasp_gen_training.data, "make_material", refuse)
     assert material_file(data, CAMERAS) == material  # not made again
     with pytest.raises(InterruptedError):
         material_file(data, CAMERAS + 1)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-import training.dataset_card
+import grasp_gen_training.dataset_card
 from grasp_gen_core.data.dataset import COLUMNS, TABLE, object_mesh, split_of
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.synthesis import filter as kept
-from training.dataset_card import COMMAND, HISTOGRAMS, NUMBERS, SHEET, choose_grasps, main
+from grasp_gen_training.dataset_card import COMMAND, HISTOGRAMS, NUMBERS, SHEET, choose_grasps, main
 
 OBJECTS = ["can:5", "kettle:1"]
 
@@ -22,7 +22,7 @@ OBJECTS = ["can:5", "kettle:1"]
 def one_row():
     """Eight tiles suffice."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.dataset_card, "DOWN", 1)
+        patch.setattr(grasp_gen_training.dataset_card, "DOWN", 1)
         yield
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from grasp_gen_core.evaluation import Evaluation, Settings
-from training.results import ROOT, Records, pages, write_tables
+from grasp_gen_training.results import ROOT, Records, pages, write_tables
 
 
 @pytest.fixture

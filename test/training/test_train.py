@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
-from training.data import GraspData
-from training.module import HANDS, GeneratorTraining
+from grasp_gen_training.data import GraspData
+from grasp_gen_training.module import HANDS, GeneratorTraining
 
 MEASURED = [
     "penetration_depth_cm",
@@ -128,7 +128,7 @@ def test_nothing_to_resume_and_no_data_are_one_line(folder):
 def test_broken_configs_are_named(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    from training.train import read_config
+    from grasp_gen_training.train import read_config
 
     with pytest.raises(ValueError, match=r"broken\.yaml"):
         read_config(path)

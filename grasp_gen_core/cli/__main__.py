@@ -1,0 +1,5 @@
+import sys
+
+from grasp_gen_core.cli import main
+
+sys.exit(main())

@@ -1,0 +1,43 @@
+"""The console commands: what ROS 2 brings is missing from many environments, which they say."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+HINT = (
+    "it comes with a ROS 2 installation (source /opt/ros/DISTRO/setup.bash, and the workspace in "
+    "which this package was built), or with `make setup` in a checkout, in its .venv"
+)
+
+
+def run(command: str, module: str) -> int:
+    """What `main` of a module here returns; 2 and one line on stderr where ROS 2 is missing."""
+    try:
+        entry = import_module(f"grasp_gen_ros.{module}")
+    except ModuleNotFoundError as error:
+        if error.name == f"grasp_gen_ros.{module}":
+            raise
+        print(f"{command}: needs {error.name}: {HINT}", file=sys.stderr)
+        return 2
+    return entry.main()
+
+
+def grasp_generator() -> int:
+    """The node."""
+    return run("grasp_generator", "node")
+
+
+def object_cloud_publisher() -> int:
+    """Publishes a file's points, or a mug's."""
+    return run("object_cloud_publisher", "cloud_publisher")
+
+
+def example_planner() -> int:
+    """The shortest planner."""
+    return run("example_planner", "example_planner")
+
+
+def grasp_demo() -> int:
+    """The main job end to end."""
+    return run("grasp_demo", "demo")
