@@ -283,7 +283,9 @@ def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
     with_mano = all(one.hands.mano is not None for one in measured)
     mano = np.concatenate([one.hands.mano for one in measured]) if with_mano else None
     notes = {one.name: one.notes for one in measured if one.notes}
+    versions = {name: _version(name) for name in VERSIONS}
     if not has_bullet():
+        versions["pybullet"] = None
         notes["all objects"] = [f"{NEEDS_BULLET}; what builds on it is left empty"]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty|All-NaN|Degrees of freedom")
@@ -302,7 +304,7 @@ def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
         "summary": {n: _number(v) if isinstance(v, float) else v for n, v in summary.items()},
         "config": {
             "notes": notes,
-            "versions": {name: _version(name) for name in VERSIONS},
+            "versions": versions,
         },
     }
     return Evaluation(measured, results)

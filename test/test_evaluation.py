@@ -163,6 +163,9 @@ def test_without_bullet_all_but_the_displacement_is_measured(
     done = without_bullet("evaluate", "--objects", objects, *made, *files)
     assert done.returncode == 0 and done.stderr == ""
     assert NO_BULLET in done.stdout and NO_BULLET in table.read_text()
+    engine = results[0]["config"]["versions"]["pybullet"]
+    assert f"displacement by pybullet {engine}" in (results[1] / "table.md").read_text()
+    assert "displacement by" not in table.read_text()
     numbers, empty = json.loads(out.read_text()), set()
     for part in (numbers["per_grasp"][0], numbers["per_object"]["can"], numbers["summary"]):
         empty |= {name for name, value in part.items() if value is None}
