@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,7 @@ from grasp_gen_core.metrics.fid import fid, get_extractor, grasp_views
 from grasp_gen_core.metrics.hands import HandMeshes
 from grasp_gen_core.metrics.joint_error import mpjpe_mm, r_mpjpe_mm
 from grasp_gen_core.metrics.protocols import Numbers, get_protocol, summarise
+from grasp_gen_core.metrics.sim_displacement import NEEDS_BULLET, has_bullet
 from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.meshes import load_mesh, mesh_files, solid
 from grasp_gen_core.objects.views import VIEWS, view_object
@@ -281,27 +283,38 @@ def _against(
 
 
 def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
-    """`results.json` of measured objects: per grasp, per object, over all, and the config."""
+    """`results.json` of measured objects: per grasp, per object, over all, and the config.
+
+    Without Bullet what needs it is null, and the notes say so.
+    """
     names = list(measured[0].numbers)
     numbers = {n: np.concatenate([one.numbers[n] for one in measured]) for n in names}
     joints = np.concatenate([one.hands.joints for one in measured])
     with_mano = all(one.hands.mano is not None for one in measured)
     mano = np.concatenate([one.hands.mano for one in measured]) if with_mano else None
-    summary = summarise(numbers, joints, mano, get_protocol(protocol), seed)
+    notes = {one.name: one.notes for one in measured if one.notes}
+    versions = {name: _version(name) for name in VERSIONS}
+    if not has_bullet():
+        versions["pybullet"] = None
+        notes["all objects"] = [f"{NEEDS_BULLET}; what builds on it is left empty"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty|All-NaN|Degrees of freedom")
+        summary = summarise(numbers, joints, mano, get_protocol(protocol), seed)
+        means = {
+            one.name: {n: _number(np.nanmean(v)) for n, v in one.numbers.items()}
+            for one in measured
+        }
     results = {
         "per_grasp": [
             {"object": one.name, "index": i, **{n: _number(v[i]) for n, v in one.numbers.items()}}
             for one in measured
             for i in range(len(one.hands))
         ],
-        "per_object": {
-            one.name: {n: _number(np.nanmean(v)) for n, v in one.numbers.items()}
-            for one in measured
-        },
+        "per_object": means,
         "summary": {n: _number(v) if isinstance(v, float) else v for n, v in summary.items()},
         "config": {
-            "notes": {one.name: one.notes for one in measured if one.notes},
-            "versions": {name: _version(name) for name in VERSIONS},
+            "notes": notes,
+            "versions": versions,
         },
     }
     return Evaluation(measured, results)

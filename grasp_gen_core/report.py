@@ -87,6 +87,8 @@ def _caption(evaluation: Evaluation) -> str:
     words = [f"Protocol `{config['protocol']}`", f"{grasps} grasps on {objects} objects"]
     if "view" in config:
         words.append(f"view {config['view']}, seed {config['seed']}, {config['device']}")
+    if config["versions"]["pybullet"]:
+        words.append(f"displacement by pybullet {config['versions']['pybullet']}")
     if config.get("fid_extractor"):
         words.append(f"FID by {config['fid_extractor']}")
     return ", ".join(words) + "."

@@ -1,6 +1,9 @@
 """`grasp-gen evaluate` and `score` as a user runs them: numbers, files, and what is refused."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from zlib import crc32
 
@@ -132,6 +135,59 @@ def test_a_camera_view_is_measured_in_the_frame_of_the_object(objects, tmp_path)
     numbers = evaluate(objects, tmp_path / "r.json", "--view", "camera", "--protocol", "fastgrasp")
     assert numbers["config"]["view"] == "camera"
     assert numbers["summary"]["contact_ratio_pct"] > 80
+
+
+@pytest.fixture
+def without_bullet(tmp_path):
+    """`grasp-gen` in a process, and processes of its own, that can't import pybullet."""
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "pybullet.py").write_text("raise ImportError('not here')\n")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "none"), str(ROOT)])}
+
+    def run(*argv: str | Path) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "grasp_gen_core.cli", *map(str, argv)]
+        return subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+
+    return run
+
+
+NO_BULLET = "needs Bullet: pip install 'grasp-gen[evaluate]'"
+
+
+def test_without_bullet_all_but_the_displacement_is_measured(
+    objects, results, tmp_path, without_bullet
+):
+    made = ["--num", "10", "--seed", "3", "--device", "cpu", "--quiet"]
+    out, table, figures = (tmp_path / name for name in ("r.json", "table.md", "figures"))
+    files = ["--json", out, "--markdown", table, "--figures", figures]
+    done = without_bullet("evaluate", "--objects", objects, *made, *files)
+    assert done.returncode == 0 and done.stderr == ""
+    assert NO_BULLET in done.stdout and NO_BULLET in table.read_text()
+    engine = results[0]["config"]["versions"]["pybullet"]
+    assert f"displacement by pybullet {engine}" in (results[1] / "table.md").read_text()
+    assert "displacement by" not in table.read_text()
+    numbers, empty = json.loads(out.read_text()), set()
+    for part in (numbers["per_grasp"][0], numbers["per_object"]["can"], numbers["summary"]):
+        empty |= {name for name, value in part.items() if value is None}
+    assert {n for n in empty if not n.startswith("sim_")} == {"quality_index", "high_quality_ratio"}
+    assert "sim_displacement_cm" in empty
+    for name in PER_GRASP - empty:
+        assert numbers["summary"][name] == results[0]["summary"][name], name
+    drawn, whole = ({f.name for f in (x / "figures").iterdir()} for x in (tmp_path, results[1]))
+    assert whole - drawn == {"sim_displacement_cm.png", "high_quality_ratio.png"}
+
+
+def test_without_bullet_a_file_is_scored_and_nothing_synthesized(objects, tmp_path, without_bullet):
+    grasps, mesh = tmp_path / "can.npz", objects / "can.ply"
+    made = ["generate", mesh, "--num", "2", "--device", "cpu", "--quiet", "--out", grasps]
+    assert without_bullet(*made).returncode == 0
+    done = without_bullet("score", grasps, "--object", mesh, "--protocol", "grasptta", "--quiet")
+    assert done.returncode == 0 and done.stderr == "" and NO_BULLET in done.stdout
+    more = ["--count", "2", "--out", tmp_path / "data"]
+    refusal = without_bullet("synthesize", "--objects", objects, *more)
+    assert refusal.returncode == 2 and refusal.stderr.count("\n") == 1
+    assert NO_BULLET in refusal.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def refused(capsys, *argv: str) -> str:

@@ -24,7 +24,7 @@ from grasp_gen_core.metrics.hold_worst_axis import HoldTest
 from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.quality_index import quality_index
-from grasp_gen_core.metrics.sim_displacement import SimTest
+from grasp_gen_core.metrics.sim_displacement import SimTest, Simulated, has_bullet
 from grasp_gen_core.objects.convex import convex_parts
 from grasp_gen_core.objects.distance import build_scene, signed_distance
 
@@ -58,7 +58,7 @@ def measure_exact(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
     """DESIGN's definitions, one file each in this folder."""
     distance = torch.from_numpy(signed_distance(mesh, hands.vertices))
     held = HoldTest(mesh, hands.cells)(hands.vertices)
-    pushed = SimTest(mesh)(hands.vertices, hands.faces)
+    pushed = displace(SimTest, hands, mesh)
     volume = penetration_volume_cm3(hands.vertices, hands.faces, mesh)
     return {
         "penetration_volume_cm3": volume,
@@ -73,6 +73,15 @@ def measure_exact(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
         "hold_unstable": held.unstable,
         "quality_index": quality_index(volume, pushed.displacement_cm),
     }
+
+
+def displace(
+    test: Callable[[trimesh.Trimesh], SimTest], hands: HandMeshes, mesh: trimesh.Trimesh
+) -> Simulated:
+    """The displacement test's numbers, all NaN where Bullet isn't installed."""
+    if has_bullet():
+        return test(mesh)(hands.vertices, hands.faces)
+    return Simulated(*np.full((3, len(hands.vertices)), np.nan))
 
 
 def notes_exact(mesh: trimesh.Trimesh) -> list[str]:
@@ -91,7 +100,7 @@ def no_notes(mesh: trimesh.Trimesh) -> list[str]:
 def measure_dvqvae(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
     """Volume against the object's convex hull; contact is any volume shared with the hull."""
     volume = penetration_volume_cm3(hands.vertices, hands.faces, mesh.convex_hull)
-    moved = SimTest.as_published(mesh)(hands.vertices, hands.faces).displacement_cm
+    moved = displace(SimTest.as_published, hands, mesh).displacement_cm
     return {
         "penetration_volume_cm3": volume,
         "contact_ratio_pct": 100.0 * (volume > 0),
@@ -106,9 +115,7 @@ def measure_fastgrasp(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
     return {
         "penetration_volume_cm3": surface_voxel_volume_cm3(hands, mesh, COARSE_PITCH),
         "contact_ratio_pct": contact_ratio_pct(distance).numpy(),
-        "sim_displacement_cm": SimTest.as_published(mesh)(
-            hands.vertices, hands.faces
-        ).displacement_cm,
+        "sim_displacement_cm": displace(SimTest.as_published, hands, mesh).displacement_cm,
     }
 
 
@@ -233,7 +240,8 @@ def summarise(
 
     Returns:
         Means (of `*_unstable` the share, as `*_unstable_pct`), median and standard deviation of the
-        displacement, entropy and cluster size (None below 20 grasps), the high-quality ratio.
+        displacement, entropy and cluster size (None below 20 grasps), the high-quality ratio (None
+        without displacements). Of what no grasp has, NaN.
     """
     summary = {
         name: float(np.nanmean(values))
@@ -250,5 +258,9 @@ def summarise(
         few = len(joints) < CLUSTERS
         nothing = {"entropy": None, "cluster_size": None}
         summary |= nothing if few else protocol.spread(joints, mano, seed)
-    summary["high_quality_ratio"] = high_quality_ratio(numbers["penetration_volume_cm3"], moved)
+    summary["high_quality_ratio"] = (
+        None
+        if np.isnan(moved).all()
+        else high_quality_ratio(numbers["penetration_volume_cm3"], moved)
+    )
     return summary

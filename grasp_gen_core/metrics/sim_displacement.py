@@ -23,6 +23,7 @@ STEP = 1 / 240  # seconds
 VHACD_RESOLUTION = 1000
 MASS, FRICTION = 1.0, 3.0  # kg; Bullet multiplies the two bodies' coefficients: 9 acts
 FAILED_CM = 10.0  # what the papers' code counts for a simulation that failed
+NEEDS_BULLET = "the displacement test needs Bullet: pip install 'grasp-gen[evaluate]'"
 
 
 class Simulated(NamedTuple):
@@ -253,14 +254,20 @@ def import_bullet():
 
             flush(None)
     except ImportError as error:
-        raise ValueError(
-            "sim_displacement needs pybullet: `pip install pybullet` on Python 3.11 or older, "
-            "newer ones need a compiler to build it"
-        ) from error
+        raise ValueError(NEEDS_BULLET) from error
     finally:
         os.dup2(kept, 2)
         os.close(kept)
     return pybullet
+
+
+def has_bullet() -> bool:
+    """Whether pybullet can be imported."""
+    try:
+        import_bullet()
+    except ValueError:
+        return False
+    return True
 
 
 def vhacd_parts(mesh: trimesh.Trimesh) -> list[trimesh.Trimesh]:

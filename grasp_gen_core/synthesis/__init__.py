@@ -78,15 +78,17 @@ def synthesize(
         The dataset's table.
 
     Raises:
-        ValueError: if there are no objects, `count` isn't positive, nothing was kept, or a table
-            lies in `out` that this run wouldn't contain.
+        ValueError: if there are no objects, `count` isn't positive, nothing was kept, Bullet isn't
+            installed, or a table lies in `out` that this run wouldn't contain.
     """
     from tqdm import tqdm
 
     from grasp_gen_core.data.dataset import MESHES, write_table
+    from grasp_gen_core.metrics.sim_displacement import import_bullet
     from grasp_gen_core.parallel import run_in_order
     from grasp_gen_core.runtime import select_device
 
+    import_bullet()  # told before the work
     if count < 1:
         raise ValueError(f"count: {count}, accepted are positive numbers")
     device = str(select_device(device))
