@@ -88,32 +88,32 @@ def render_grasps(
     Raises:
         ValueError: if there is no grasp, count or views are out of range, or path can't be written.
     """
-    if not 1 <= views <= len(ORBIT):
-        raise ValueError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
-    cells = grasp_cells(grasps, mesh, count)
-    write_sheet([[cell._replace(views=cell.views[:views])] for cell in cells], path)
+    write_sheet([[cell] for cell in grasp_cells(grasps, mesh, count, views)], path)
 
 
 def grasp_cells(
-    grasps: GraspSet, mesh: trimesh.Trimesh | None = None, count: int = 4
+    grasps: GraspSet, mesh: trimesh.Trimesh | None = None, count: int = 4, views: int = 4
 ) -> list[Cell]:
-    """The best grasps, coloured by their contact, each with the views of `render_grasps`.
+    """The best grasps, coloured by their contact: what `render_grasps` writes.
 
     Args:
         grasps: what to draw.
         mesh: the object's surface; without it `grasps.points` are drawn.
         count: grasps at most.
+        views: of each, 1 to 6.
 
     Raises:
-        ValueError: if there is no grasp, or count is out of range.
+        ValueError: if there is no grasp, or count or views are out of range.
     """
     _check_count(len(grasps), count)
+    if not 1 <= views <= len(ORBIT):
+        raise ValueError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
     body = None if mesh is None else smooth(mesh, edge=0.004)
     return [
         Cell(
             f"#{i + 1}  score {grasps.score[i]:.2f}",
             _grasp_parts(grasps, i, body),
-            orbit(grasps.wrist_pose[i, :3, :3]),
+            orbit(grasps.wrist_pose[i, :3, :3])[:views],
         )
         for i in range(min(count, len(grasps)))
     ]

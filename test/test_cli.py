@@ -92,7 +92,7 @@ GOOD = "{folder}/can.ply"
         ("generate {folder}/flat.npy", "(N, 3)"),
         ("generate {folder}/few.npy", "64"),
         ("view {folder}/absent.npz", "absent.npz"),
-        ("view {folder}/can.npz", "can.npz: not a grasp file"),
+        ("view {folder}/can.npz", "can.npz: lacks vertices, faces, joints"),
         ("view {folder}/notes.txt --render {folder}/g.png", "notes.txt: not a readable .npz"),
         ("synthesize --objects {folder}/none --count 5 --out {folder}/set", "none: no mesh files"),
         ("synthesize --objects procedural --count 0 --out {folder}/set", "--count: 0"),
@@ -189,7 +189,7 @@ def test_generate_writes_all_its_files(folder, tmp_path, name, refiner):
     skin, thing = (red > 1.2 * blue) & (red > 100), blue > 1.2 * red
     assert skin.mean() > 0.05 and thing.mean() > 0.02
     scene = trimesh.load(tmp_path / "g.glb")
-    assert {"object", "grasp_00", "grasp_03"} <= set(scene.graph.nodes_geometry)
+    assert {"object_1", "grasp_1", "grasp_4"} <= set(scene.graph.nodes_geometry)
     assert main(["view", str(tmp_path / "grasps.npz"), "--render", str(tmp_path / "v.png")]) == 0
 
 

@@ -10,7 +10,7 @@ from grasp_gen_core.evaluation import Measured
 from grasp_gen_core.figures import DISTRIBUTIONS, TILE, contact_sheet, plot_results
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.hands import HandMeshes
-from grasp_gen_core.render import CAPTION
+from grasp_gen_core.render import CAPTION, LINE
 
 ALL = {*DISTRIBUTIONS, "high_quality_ratio"}
 
@@ -106,10 +106,10 @@ def test_contact_sheet_has_a_row_for_each_object(tmp_path, measured):
     path = tmp_path / "grasps.png"
     contact_sheet(measured, path, count=2)
     sheet = np.array(Image.open(path))
-    assert sheet.shape == (2 * (TILE + CAPTION), 4 * TILE, 3)
+    assert sheet.shape == (2 * (TILE + CAPTION + LINE), 4 * TILE, 3)
     first, second = np.split(sheet, 2)
     for row, filled in ((first, 4), (second, 2)):
-        for i, tile in enumerate(np.split(row[CAPTION:], 4, axis=1)):
+        for i, tile in enumerate(np.split(row[CAPTION + LINE :], 4, axis=1)):
             covered = inked(tile)
             if i < filled:
                 assert max(np.ptp(axis) for axis in np.nonzero(covered)) > 0.9 * TILE
@@ -117,9 +117,13 @@ def test_contact_sheet_has_a_row_for_each_object(tmp_path, measured):
                 assert not covered.any(), "the box has one grasp"
     # The same hand before the same ball makes the same pictures, with less written above.
     tiles = np.split(first, 2, axis=1)
-    np.testing.assert_array_equal(tiles[0][CAPTION:], tiles[1][CAPTION:])
-    written = [inked(tile[:CAPTION]).sum() for tile in tiles]
-    assert written[0] > 1.3 * written[1] > 100, "name and displacement stand above the first alone"
+    np.testing.assert_array_equal(tiles[0][CAPTION + LINE :], tiles[1][CAPTION + LINE :])
+    names, numbers = (
+        [inked(tile[rows]).sum() for tile in tiles]
+        for rows in (slice(LINE), slice(LINE, CAPTION + LINE))
+    )
+    assert names[0] > 50 and names[1] == 0, "the object's name stands above the first alone"
+    assert numbers[0] > 1.3 * numbers[1] > 100, "so does its displacement, which the second lacks"
 
 
 def test_bad_input_is_named(tmp_path, measured):

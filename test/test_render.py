@@ -174,11 +174,14 @@ def test_glb_round_trip(tmp_path, grasps, plate, with_mesh):
     path = tmp_path / "grasps.glb"
     export_glb(grasps, path, plate if with_mesh else None)
     scene = trimesh.load(path)
-    assert set(scene.graph.nodes_geometry) == {"object", "object_01", "grasp_00", "grasp_01"}
+    assert set(scene.graph.nodes_geometry) == {"object_1", "object_2", "grasp_1", "grasp_2"}
 
-    transform, name = scene.graph["grasp_00"]
+    transform, name = scene.graph["grasp_1"]
     hand = scene.geometry[name]
-    np.testing.assert_allclose(transform, np.eye(4))
+    # glTF has y up: what is up in the object's frame, z, is up there; x stays.
+    up, right = transform[:3, :3] @ (0, 0, 1), transform[:3, :3] @ (1, 0, 0)
+    np.testing.assert_allclose([up, right], [(0, 1, 0), (1, 0, 0)], atol=1e-12)
+    np.testing.assert_allclose(transform[:3, 3], 0)
     exact = trimesh.Trimesh(grasps.vertices[0], grasps.faces, process=False)
     assert trimesh.proximity.closest_point(exact, hand.vertices)[1].mean() < 0.0005
     red = hand.visual.vertex_colors[:, 1] < 60
@@ -187,11 +190,11 @@ def test_glb_round_trip(tmp_path, grasps, plate, with_mesh):
     hand.merge_vertices(merge_norm=True, merge_tex=True)
     assert hand.is_watertight, "the wrist is closed"
 
-    thing = scene.geometry[scene.graph["object"][1]]
+    thing = scene.geometry[scene.graph["object_1"][1]]
     assert isinstance(thing, trimesh.Trimesh if with_mesh else trimesh.PointCloud)
     np.testing.assert_allclose(thing.bounds, plate.bounds, atol=1e-6 if with_mesh else 2e-3)
-    beside = scene.graph["grasp_01"][0]
-    np.testing.assert_allclose(beside, scene.graph["object_01"][0])
+    beside = scene.graph["grasp_2"][0]
+    np.testing.assert_allclose(beside, scene.graph["object_2"][0])
     assert beside[0, 3] > np.ptp(grasps.vertices[0, :, 0])
 
 
