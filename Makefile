@@ -12,12 +12,13 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH ROS_DIST
 TORCH_INDEX := $(if $(wildcard /proc/driver/nvidia/version),,\
 	--extra-index-url https://download.pytorch.org/whl/cpu --retries 1)
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint platforms bench clean
 
 help:
 	@echo "make demo [CLOUD=path]  grasps for a mug, or for your mesh or cloud file, in demo_out/"
 	@echo "make test               all tests"
 	@echo "make lint               ruff, check and format"
+	@echo "make platforms          set-up, demo and some tests on every Python there is, as a table"
 	@echo "make bench              all benchmarks"
 	@echo "make setup              only make $(VENV) ready"
 	@echo "make clean              remove $(VENV) and everything built"
@@ -25,7 +26,7 @@ help:
 setup: $(VENV)/.packages $(VENV)/.interfaces
 
 demo: setup
-	$(BIN)/grasp_demo --cloud "$(CLOUD)" --out demo_out
+	@$(BIN)/grasp_demo --cloud "$(CLOUD)" --out demo_out
 
 test: setup
 	$(BIN)/pytest
@@ -34,6 +35,9 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+platforms:
+	.ci/platforms
+
 bench: setup
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit; done
 
@@ -41,49 +45,52 @@ clean:
 	rm -rf $(VENV) .setup build install log demo_out *.egg-info
 
 # Each step leaves a stamp when it is done, and runs again when what it was made from changes.
-# A new pip first: the one that Debian 12 brings searches long for versions that fit each other.
+STEP := @.ci/step $(VENV)
+PIP := $(BIN)/python -m pip install --no-input
+
 $(VENV)/.python: .ci/system-packages
-	.ci/system-packages $(PYTHON)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet pip==26.3
-	touch $@
+	@echo "Setting up $(VENV): 3 to 5 minutes on a fast line, 3.5 GB of disk (with an NVIDIA driver,"
+	@echo "or where the CPU build of torch can't be had, 7 GB); on Python 3.12 and newer 6 minutes more."
+	@.ci/system-packages $(PYTHON)
+	$(STEP) "a virtual environment of $$($(PYTHON) --version)" $(PYTHON) -m venv $(VENV)
+	$(STEP) "pip, a new one: older ones search long for versions that fit each other" $(PIP) pip==26.3
+	@touch $@
 
 $(VENV)/.requirements: requirements.txt requirements-ros.txt requirements-dev.txt $(VENV)/.python
-	$(BIN)/pip install --quiet --no-deps $(TORCH_INDEX) "$$(grep ^torch requirements.txt)"
-	grep -v ^pybullet requirements.txt | $(BIN)/pip install --quiet -r /dev/stdin \
-	    -r requirements-ros.txt -r requirements-dev.txt
-	touch $@
+	$(STEP) "torch: 0.2 GB to load for the CPU, 2.5 GB for CUDA" \
+	    $(PIP) --no-deps $(TORCH_INDEX) "$$(grep ^torch requirements.txt)"
+	@grep -v ^pybullet requirements.txt >$(VENV)/.pins.txt
+	$(STEP) "the libraries of requirements*.txt, ROS 2 among them: 1 GB to load" \
+	    $(PIP) -r $(VENV)/.pins.txt -r requirements-ros.txt -r requirements-dev.txt
+	@touch $@
 
 # Bullet has no wheel for Python 3.12 and later: pip compiles it. Without it all else works.
 $(VENV)/.bullet: requirements.txt $(VENV)/.requirements
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 12))' \
-	    || echo "compiling Bullet for the displacement test: 6 minutes on two free cores, once"
-	$(BIN)/pip install --quiet "$$(grep ^pybullet requirements.txt)" \
-	    || echo "warning: Bullet couldn't be compiled, the displacement test won't run"
-	touch $@
+	$(STEP) "Bullet, for the displacement test; compiled on Python 3.12 and newer: 6 minutes on 2 cores" \
+	    $(PIP) "$$(grep ^pybullet requirements.txt)" \
+	    || echo "warning: without Bullet the displacement test doesn't run, all else does"
+	@touch $@
 
 $(VENV)/.packages: setup.py pyproject.toml $(VENV)/.requirements $(VENV)/.bullet
-	$(BIN)/pip install --quiet --no-deps --editable .
-	touch $@
+	$(STEP) "the packages of this folder" $(PIP) --no-deps --editable .
+	@touch $@
 
 # The wheels' CMake files name the interpreter that they were built with: they get this one's name.
 $(VENV)/.wheels: $(VENV)/.requirements
-	include=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	@include=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
 	modules=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	grep -rl --include='*.cmake' /opt/python/ $(VENV)/share | xargs -r sed -i -E \
 	    -e "s#/opt/python/[^;\" ]*/include/python3\.[0-9]+#$$include#g" \
 	    -e "s#/opt/python/[^;\" ]*/site-packages#$$modules#g"
-	touch $@
+	@touch $@
 
-INTERFACES := CMakeLists.txt package.xml grasp_gen_ros/__init__.py \
+INTERFACES := CMakeLists.txt package.xml \
 	$(wildcard msg/* srv/* action/* launch/* config/*)
 
 $(VENV)/.interfaces: $(INTERFACES) $(VENV)/.wheels
-	mkdir -p .setup
-	{ cmake -S . -B .setup -DCMAKE_INSTALL_PREFIX=$(abspath $(VENV)) \
-	    -DCMAKE_PREFIX_PATH=$(abspath $(VENV)) -DPython3_EXECUTABLE=$(abspath $(BIN))/python \
-	    -DBUILD_TESTING=OFF -DEDITABLE=ON \
-	  && cmake --build .setup --parallel $$(nproc) && cmake --install .setup; \
-	} >.setup/build.log 2>&1 \
-	  || { tail -n 40 .setup/build.log; echo "error: the ROS interfaces don't build"; exit 1; }
-	touch $@
+	$(STEP) "the ROS messages and services, built and installed" sh -c ' \
+	    cmake -S . -B .setup -DCMAKE_INSTALL_PREFIX=$(abspath $(VENV)) \
+	        -DCMAKE_PREFIX_PATH=$(abspath $(VENV)) -DPython3_EXECUTABLE=$(abspath $(BIN))/python \
+	        -DBUILD_TESTING=OFF -DEDITABLE=ON \
+	    && cmake --build .setup --parallel $$(nproc) && cmake --install .setup'
+	@touch $@

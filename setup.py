@@ -4,12 +4,12 @@ from setuptools import find_packages, setup
 
 # Any version that works, for an environment that brings its own (a ROS 2 installation's numpy);
 # requirements.txt holds the ones that were tested.
-MESHES = ["manifold3d", "mujoco>=3.2", "pandas", "pyarrow", "tqdm"]
-BULLET = ["pybullet"]
+PHYSICS = ["mujoco>=3.2", "pybullet"]  # no wheel of pybullet for Python 3.12: it is compiled
+TABLES = ["pandas", "pyarrow", "tqdm"]
 EXTRAS = {
-    "evaluate": [*MESHES, *BULLET, "matplotlib>=3.10", "pillow", "scikit-learn", "scipy>=1.15"],
-    "synthesize": [*MESHES, *BULLET],
-    "train": [*MESHES, "lightning>=2.6", "pillow", "pyyaml", "tensorboard"],
+    "evaluate": [*PHYSICS, *TABLES, "matplotlib>=3.10", "pillow", "scikit-learn", "scipy>=1.15"],
+    "synthesize": [*PHYSICS, *TABLES],
+    "train": [*TABLES, "lightning>=2.6", "pyyaml", "tensorboard"],
     "view": ["pillow"],
     "ray": ["ray"],
 }
@@ -32,6 +32,7 @@ setup(
     # What generating needs; each command names the extra that it needs beyond.
     install_requires=[
         "diffusers>=0.30",
+        "manifold3d",
         "numpy>=1.26",
         "open3d>=0.18",
         "roma",

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         extra = EXTRAS.get(arguments.command)
         name = f"'grasp-gen[{extra}]'" if extra else "grasp-gen"
-        reason = f"{arguments.command} needs {error.name}: pip install {name}"
+        reason = f"{arguments.command} needs {error.name or error}: pip install {name}"
     except OSError as error:
         if "cannot open shared object file" not in str(error):
             raise
