@@ -1,11 +1,12 @@
-"""Dataset card: README.md of a dataset of procedural objects, with pictures, all from its data.
+"""Dataset card: README.md of a dataset, with pictures, all from its data.
 
-python -m grasp_gen_training.dataset_card training/data --pictures docs/pictures --notes NOTES.md
+python -m grasp_gen_training.dataset_card my_grasps --pictures docs/pictures --notes NOTES.md
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from grasp_gen_core.data.dataset import COLUMNS as SCHEMA
-from grasp_gen_core.data.dataset import TABLE, GraspDataset, object_mesh
+from grasp_gen_core.data.dataset import MESHES, TABLE, GraspDataset, object_mesh
 from grasp_gen_core.figures import EDGE, FILL
 from grasp_gen_core.hand import PARTS, ManoHand
 from grasp_gen_core.metrics import hold_worst_axis as hold
@@ -27,11 +28,25 @@ from grasp_gen_core.metrics.sim_displacement import STEP
 from grasp_gen_core.objects.distance import build_scene, signed_distance
 from grasp_gen_core.objects.procedural import FAMILIES, HELD_OUT
 from grasp_gen_core.render import Cell, View, hand_axes, orbit, smooth, touching_parts, write_sheet
+from grasp_gen_core.synthesis import RUN
 from grasp_gen_core.synthesis import filter as kept
 from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES
 from grasp_gen_core.types import BETAS
 
-COMMAND = "grasp-gen synthesize --objects procedural --count 60000 --seed 0 --out training/data"
+# By whether the objects are procedural.
+ORIGIN = {
+    True: """procedural objects.
+Licence: MIT, as the project. Made without any scan or licensed data: the objects, the hand and the
+grasps come from the project's own code.""",
+    False: """objects, of which some are meshes of your own.
+Licence: that of the meshes.""",
+}
+SPLIT = {
+    True: f"""Splits are by whole shape family: {" and ".join(HELD_OUT)} are
+held out for validation.""",
+    False: """Meshes of your own are all to train on;
+training holds some of them out.""",
+}
 SHEET, HISTOGRAMS = "training_grasps.png", "training_histograms.png"
 ACROSS, DOWN, TILE = 8, 6, 220
 LIFT = 0.003  # metres off the skin from which a touching place may be seen: pads are covered
@@ -47,18 +62,18 @@ def write_card(
     Of `sample` grasps the metrics are measured anew; same seed, same card.
 
     Raises:
-        ValueError: if there's no dataset, or objects aren't procedural.
+        ValueError: if there's no dataset, or a mesh of it is missing.
     """
     GraspDataset.load(folder)  # which checks it
     table, hand, pictures = pd.read_parquet(folder / TABLE), ManoHand(), pictures or folder
+    # A mesh file's family is the file itself.
     table.insert(1, "family", table["object"].str.partition(":")[0])
-    if strange := set(table["family"]) - set(FAMILIES):
-        raise ValueError(f"{folder}: {min(strange)}: accepted are procedural objects alone")
+    meshes = folder / MESHES
     pictures.mkdir(parents=True, exist_ok=True)
-    draw_sheet(choose_grasps(table, ACROSS * DOWN, seed), hand, pictures / SHEET)
+    draw_sheet(choose_grasps(table, ACROSS * DOWN, seed), hand, meshes, pictures / SHEET)
     draw_histograms(table, pictures / HISTOGRAMS)
     text = card_text(table, command, os.path.relpath(pictures, folder))
-    text += measured_text(table, hand, sample, seed)
+    text += measured_text(table, hand, meshes, sample, seed)
     text += f"\n## Weak points\n\n{notes.strip()}\n" if notes else ""
     (folder / "README.md").write_text(text)
 
@@ -77,13 +92,12 @@ def card_text(table: pd.DataFrame, command: str, pictures: str) -> str:
     touching = table["contacts"].str.get_dummies(" ").reindex(columns=PARTS, fill_value=0)
     touching = touching.mean().rename("share").map(percent).to_frame().rename_axis("touching part")
     wraps = " and ".join(k.name for k in GRASP_TYPES if not k.is_held(np.arange(6) < 5))
+    procedural = set(table["family"]) <= set(FAMILIES)
     families = families.sort_values("grasps", ascending=False, kind="stable")
     tables = "\n\n".join(map(markdown, (kinds, numbers, touching, families)))
     return f"""# Grasps of household objects
 
-{len(table):,} grasps of right hands on {table["object"].nunique():,} procedural objects.
-Licence: MIT, as the project. Made without any scan or licensed data: the objects, the hand and the
-grasps come from the project's own code.
+{len(table):,} grasps of right hands on {table["object"].nunique():,} {ORIGIN[procedural]}
 
 ![Random grasps; coloured where hand and object are near each other]({pictures}/{SHEET})
 
@@ -94,25 +108,23 @@ import pandas
 
 grasps = pandas.read_parquet("{TABLE}")
 
-from grasp_gen_core.objects.procedural import make_object  # only to rebuild the objects
+from grasp_gen_core.data.dataset import object_mesh  # only for the objects
 
-mesh = make_object("{name.replace(":", '", ')})  # {name}
+mesh = object_mesh("{name}", "{MESHES}")
 ```
 
-`schema.json` describes the columns. Splits are by whole shape family: {" and ".join(HELD_OUT)} are
-held out for validation. {split.get("train", 0):,} grasps are to train on, the others to validate.
+`schema.json` describes the columns. {SPLIT[procedural]} {split.get("train", 0):,} grasps are to
+train on, the others to validate.
 
 ## How they were made
 
 ```bash
 {command}
-grasp-gen synthesize --objects procedural --count 10000 --seed 1 --out more
-grasp-gen synthesize --objects my_meshes --count 1000 --seed 0 --out mine
 ```
 
-The first remakes them: same seed, same grasps on the same machine and versions. The others make
-more, with another seed, or on meshes of your own (solids, metres, z up; small holes are mended);
-`pandas.concat` joins the tables, and the files in `mine/objects` go along.
+Same seed, same grasps on the same machine and versions. More are made with another seed, or on
+other meshes (solids, metres, z up; small holes are mended); `pandas.concat` joins the tables, and
+the files in `{MESHES}` go along.
 
 Hands of random shape (betas' standard deviation {betas.std():.2f}, largest {abs(betas).max():.1f})
 start from {len(kinds)} human grasp types and are optimised for contact and force closure, against
@@ -136,7 +148,7 @@ penetration, self-penetration, unnatural angles (`grasp_gen_core/synthesis`). Ke
 """
 
 
-def measured_text(table: pd.DataFrame, hand: ManoHand, count: int, seed: int) -> str:
+def measured_text(table: pd.DataFrame, hand: ManoHand, meshes: Path, count: int, seed: int) -> str:
     """The card's section of what is measured anew, of `count` grasps where there are as many."""
     table = table.sample(frac=1, random_state=seed)
     drawn = table.groupby("object").head(PER_OBJECT).groupby("object", sort=False)
@@ -146,7 +158,7 @@ def measured_text(table: pd.DataFrame, hand: ManoHand, count: int, seed: int) ->
         vertices, joints = pose(hand, mine)
         posed = {"vertices": vertices, "joints": joints, "faces": hand.closed_faces.numpy()}
         hands = HandMeshes.from_arrays(posed, hand, name)
-        rows.append(pd.DataFrame(measure_exact(hands, object_mesh(name, Path()))))
+        rows.append(pd.DataFrame(measure_exact(hands, object_mesh(name, meshes))))
     means = (measured := pd.concat(rows)).mean().to_dict()
     if len(some := table[:SPREAD_OVER]) >= CLUSTERS:
         means |= spread_exact(pose(hand, some)[1], None, seed)
@@ -209,12 +221,12 @@ def best_view(vertices: np.ndarray, joints: np.ndarray, hand: ManoHand, mesh) ->
     return sides[np.argmax(np.mean(shown, axis=0) + seen.mean(axis=1))]
 
 
-def draw_sheet(table: pd.DataFrame, hand: ManoHand, path: Path) -> None:
+def draw_sheet(table: pd.DataFrame, hand: ManoHand, meshes: Path, path: Path) -> None:
     """Contact sheet of a table's grasps, family and grasp type above each."""
     cells = []
     hands = zip(*pose(hand, table), table.itertuples(), strict=True)
     for vertices, joints, row in tqdm(hands, "draw", len(table), unit="grasp", disable=None):
-        mesh = object_mesh(row.object, Path())
+        mesh = object_mesh(row.object, meshes)
         parts = touching_parts(vertices, hand.faces.numpy(), smooth(mesh, EDGE))
         side = best_view(vertices, joints, hand, mesh)
         cells.append(Cell(f"{row.family} {row.kind}", parts, [side]))
@@ -240,13 +252,36 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder (default: the dataset's)")
-    parser.add_argument("--command", default=COMMAND, help="what made it (default: %(default)s)")
+    help = "what made it (default: read from its run.json)"
+    parser.add_argument("--command", help=help)
     parser.add_argument("--notes", type=Path, help="file with the text on weak points")
     parser.add_argument("--sample", type=int, default=500, help="grasps measured anew")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
     given = parser.parse_args(argv)
-    notes = given.notes.read_text() if given.notes else ""
-    write_card(given.dataset, given.pictures, given.command, notes, given.sample, given.seed)
+    try:
+        notes = given.notes.read_text() if given.notes else ""
+        command = given.command or read_command(given.dataset)
+        write_card(given.dataset, given.pictures, command, notes, given.sample, given.seed)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    print(f"wrote {given.dataset / 'README.md'}, pictures in {given.pictures or given.dataset}")
+
+
+def read_command(folder: Path) -> str:
+    """The command that made a dataset, from the record that it left.
+
+    Raises:
+        ValueError: if there's none.
+    """
+    path = folder / RUN
+    if not path.is_file():
+        raise ValueError(f"{path}: not there, accepted is --command, what made the dataset")
+    run = json.loads(path.read_text())
+    objects = run["objects"] if run["objects"] == "procedural" else Path(run["objects"]).name
+    return (
+        f"grasp-gen synthesize --objects {objects} --count {run['count']} --seed {run['seed']} "
+        f"--out {folder.resolve().name}"
+    )
 
 
 if __name__ == "__main__":

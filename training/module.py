@@ -125,6 +125,6 @@ class Progress(lightning.Callback):
         self.bar.set_postfix(words, refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
 
-    def teardown(self, *_) -> None:
+    def teardown(self, *_, **__) -> None:
         if hasattr(self, "bar"):
             self.bar.close()

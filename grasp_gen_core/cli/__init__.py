@@ -32,7 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 bad input, told in one line on stderr. A bug raises, which Python
         turns into a traceback and 1.
     """
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse takes what follows the config up to the next option alone.
+    if rest and not (
+        arguments.command == "train" and all("=" in word and word[0] != "-" for word in rest)
+    ):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides += rest
     try:
         return arguments.run(arguments)
     except ValueError as error:

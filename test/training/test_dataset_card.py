@@ -1,5 +1,6 @@
 """The dataset card against pandas, on hands made up at two objects."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from PIL import Image
 import grasp_gen_training.dataset_card
 from grasp_gen_core.data.dataset import COLUMNS, TABLE, object_mesh, split_of
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.synthesis import RUN
 from grasp_gen_core.synthesis import filter as kept
-from grasp_gen_training.dataset_card import COMMAND, HISTOGRAMS, NUMBERS, SHEET, choose_grasps, main
+from grasp_gen_training.dataset_card import HISTOGRAMS, NUMBERS, SHEET, choose_grasps, main
 
 OBJECTS = ["can:5", "kettle:1"]
+RECORD = {"objects": "procedural", "count": 24, "seed": 7}
+COMMAND = "grasp-gen synthesize --objects procedural --count 24 --seed 7 --out"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,6 +49,7 @@ def folder(tmp_path_factory) -> Path:
     assert set(table) == set(COLUMNS)
     table.to_parquet(folder / TABLE)
     (folder / "notes.md").write_text("Hands are flat.\n")
+    (folder / RUN).write_text(json.dumps(RECORD))
     main([str(folder), "--notes", str(folder / "notes.md"), "--sample", "6"])
     return folder
 
@@ -91,10 +96,12 @@ def test_pictures_are_linked_and_show_something(folder):
 
 
 def test_same_seed_same_card(folder, tmp_path):
-    (tmp_path / TABLE).write_bytes((folder / TABLE).read_bytes())
+    for name in (TABLE, RUN):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
     main([str(tmp_path), "--notes", str(folder / "notes.md"), "--sample", "6"])
-    for name in ("README.md", SHEET):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    cards = [(place / "README.md").read_text() for place in (tmp_path, folder)]
+    assert cards[0].replace(tmp_path.name, folder.name) == cards[1]
+    assert (tmp_path / SHEET).read_bytes() == (folder / SHEET).read_bytes()
 
 
 def test_grasps_are_spread_over_types_and_families():
@@ -109,7 +116,24 @@ def test_grasps_are_spread_over_types_and_families():
     assert len(choose_grasps(table[:5], 12, seed=0)) == 5
 
 
-def test_other_objects_are_refused(folder, tmp_path):
+def test_meshes_of_ones_own_have_a_card(folder, tmp_path):
+    """Each mesh is a family of its own, and comes from the dataset's `objects`."""
+    object_mesh("can:5", folder).export(tmp_path / "thing.ply")
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "thing.ply").rename(tmp_path / "objects" / "thing.ply")
+    table = pd.read_parquet(folder / TABLE).assign(object="thing.ply", split="train")
+    table.to_parquet(tmp_path / TABLE)
+    main([str(tmp_path), "--command", "made by hand", "--sample", "2"])
+    assert rows(tmp_path)["thing.ply"][1:] == ["1", "24"]
+    text = (tmp_path / "README.md").read_text()
+    assert "made by hand" in text and "Licence: that of the meshes" in text
+
+
+@pytest.mark.parametrize("lacks", ["run.json", "objects/thing.ply"])
+def test_what_is_missing_is_one_line(folder, tmp_path, lacks, capsys):
     pd.read_parquet(folder / TABLE).assign(object="thing.ply").to_parquet(tmp_path / TABLE)
-    with pytest.raises(ValueError, match="thing.ply: accepted are procedural"):
-        main([str(tmp_path)])
+    command = ["--command", "by hand"] if lacks != "run.json" else []
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path), *command])
+    lines = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and len(lines) == 1 and lacks in lines[0]
