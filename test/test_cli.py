@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import requires
 
 import numpy as np
 import pytest
@@ -130,6 +131,54 @@ def test_view_says_when_there_is_no_display(folder):
     assert Image.open(folder / "view.png").size[0] == 1200
 
 
+def test_view_takes_what_score_takes(folder, tmp_path, capsys):
+    """Hands of anybody, with vertices, faces and joints alone; the object where it is given."""
+    hand = resting_hand()
+    np.savez(tmp_path / "h.npz", vertices=hand.vertices, faces=hand.faces, joints=hand.joints)
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.03)
+    ball.apply_translation(hand.joints[0, 4] - (0, 0.05, 0)).export(tmp_path / "ball.ply")
+    blue = []
+    for more in ([], ["--object", str(tmp_path / "ball.ply")]):
+        path = tmp_path / "h.png"
+        assert main(["view", str(tmp_path / "h.npz"), "--render", str(path), *more]) == 0
+        picture = np.asarray(Image.open(path)).astype(int)
+        assert picture.shape[1] == 1200
+        blue.append((picture[..., 2] > 1.2 * picture[..., 0]).sum())
+    assert blue[0] == 0 and blue[1] > 1000
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"wrote {path}", f"wrote {path} ({path} replaced)"]
+
+
+def test_score_says_how_joints_are_ordered():
+    words = " ".join(run("score", "--help").stdout.split())
+    assert "index, middle, little and ring finger and of the thumb" in words
+    assert "then the tips of thumb, index, middle, ring, little" in words
+
+
+@pytest.mark.parametrize(
+    ("command", "lacks", "extra"),
+    [
+        ("evaluate --objects {folder}", "pandas", "evaluate"),
+        ("score {folder}/grasps.npz --object {folder}/can.ply", "mujoco", "evaluate"),
+        ("synthesize --objects {folder} --count 1 --out {folder}/set", "pandas", "synthesize"),
+        ("train dvqvae", "lightning", "train"),
+        ("view {folder}/grasps.npz --render {folder}/v.png", "PIL", "view"),
+        ("generate {folder}/can.ply --render {folder}/v.png", "PIL", "view"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(folder, command, lacks, extra):
+    """The extra is one that the package has, and it brings what lacks."""
+    resting_hand().save(folder / "grasps.npz")
+    words = command.format(folder=folder).split()
+    code = f"import sys; sys.modules[{lacks!r}] = None; from grasp_gen_core.cli import main;"
+    code += f"sys.exit(main({words!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert f"needs {lacks}: pip install 'grasp-gen[{extra}]'" in done.stderr
+    brought = [r for r in requires("grasp-gen") if f'extra == "{extra}"' in r.replace("'", '"')]
+    assert any(r.lower().startswith({"PIL": "pillow"}.get(lacks, lacks)) for r in brought)
+
+
 def resting_hand():
     """A file to look at, not a grasp: the rest pose beside some points."""
     hand, mano = ManoHand(), torch.zeros(1, 61)
@@ -228,10 +277,15 @@ def test_bench_times_every_stage(capsys):
     assert "call 2 of 2" in progress
 
 
-def test_train_is_forwarded(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", "--help"])
-    assert stopped.value.code == 0 and "--resume" in capsys.readouterr().out
+def test_values_of_a_config_may_stand_anywhere(folder, capsys):
+    for words in (["a.b=1", "--steps", "2"], ["--steps", "2", "a.b=1"]):
+        assert main(["train", str(folder / "absent.yaml"), *words]) == 2
+        assert "absent.yaml: not a readable YAML" in capsys.readouterr().err
+    for words in (["--step", "2", "--lr=1"], ["--steps", "2", "more"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "x.yaml", *words])
+        assert stopped.value.code == 2
+        assert "unrecognized arguments" in capsys.readouterr().err
 
 
 def test_bugs_keep_their_traceback(folder):

@@ -99,6 +99,27 @@ def test_a_killed_run_goes_on_with_what_is_missing(dataset, meshes, tmp_path):
     assert reports[0] == reports[1]
 
 
+@pytest.mark.parametrize(
+    "other", [{"count": 3}, {"seed": 1}, {"count": 30}, {"objects": "procedural"}]
+)
+def test_a_table_is_not_replaced_by_another(dataset, meshes, other):
+    """Fewer grasps, or others: refused before the work; what is there stays."""
+    out, _ = dataset
+    before = (out / "grasps.parquet").read_bytes()
+    asked = {"objects": str(meshes), "count": COUNT, "seed": 0} | other
+    with pytest.raises(
+        ValueError, match=f"holds grasps already, made by .*count {COUNT}; accepted"
+    ):
+        synthesize(**asked, out=out, device="cpu", quiet=True)
+    assert (out / "grasps.parquet").read_bytes() == before
+
+
+def test_a_table_of_unknown_origin_is_not_replaced(dataset, meshes, tmp_path):
+    shutil.copy(dataset[0] / "grasps.parquet", tmp_path)
+    with pytest.raises(ValueError, match="holds grasps already, made by another way"):
+        synthesize(str(meshes), COUNT, tmp_path, device="cpu", quiet=True)
+
+
 def test_procedural_objects_come_in_turn_and_few_are_held_out():
     names, _ = list_objects("procedural", 20000, seed=1)
     families = [name.partition(":")[0] for name in names]

@@ -1,5 +1,6 @@
 """The training entry as a user runs it: train, resume, use the weights; and what it refuses."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_training.data import GraspData
 from grasp_gen_training.module import HANDS, GeneratorTraining
+from grasp_gen_training.train import read_config
 
 MEASURED = [
     "penetration_depth_cm",
@@ -58,6 +60,15 @@ def test_train_resume_and_sample(folder):
     assert first.returncode == 0, first.stderr
     events = EventAccumulator(str(folder / "run" / "logs")).Reload()  # TensorBoard's
     assert {f"validation/{name}" for name in ["loss", *MEASURED]} <= set(events.Tags()["scalars"])
+    # What was said is what the user needs: where the weights are, no library's adverts.
+    assert not first.stderr and len(first.stdout.splitlines()) == 1, first.stdout + first.stderr
+    weights = folder / "run" / "model.safetensors"
+    assert f"weights in {weights}" in first.stdout
+    umask = os.umask(0)
+    os.umask(umask)
+    assert weights.stat().st_mode & 0o777 == 0o666 & ~umask
+    again = train(folder, *data)
+    assert again.returncode == 2 and "last.ckpt: already there; --resume" in again.stderr
     resumed = train(folder, *data, "--resume", "--steps", "10")
     assert resumed.returncode == 0, resumed.stderr
     checkpoint = torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -124,11 +135,52 @@ def test_nothing_to_resume_and_no_data_are_one_line(folder):
         assert says in refused.stderr and "Traceback" not in refused.stderr
 
 
+def test_values_of_the_config_can_be_changed(tmp_path):
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    words = [
+        "data.batch=4",
+        "optimiser.lr=1e-4",
+        "seed=3",
+        "model.latent=2",
+        "data.views={full: 1}",
+    ]
+    config = read_config(tmp_path / "config.yaml", words)
+    assert config["data"]["batch"] == 4 and config["optimiser"]["lr"] == 1e-4
+    assert config["seed"] == 3 and config["model"]["latent"] == 2
+    assert config["data"]["views"] == {"full": 1} and config["optimiser"]["steps"] == 6
+    assert config["data"]["folder"] == tmp_path / "nowhere", "from where the config lies"
+
+
+@pytest.mark.parametrize("config", ROOT.glob("training/configs/*.yaml"), ids=lambda p: p.stem)
+def test_shipped_configs_go_by_name(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = read_config(config.stem)
+    assert named == read_config(config)
+    assert (named["data"]["folder"] / "grasps.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("data.bach=4", "data.bach unknown, accepted are batch, cameras"),
+        ("optimizer.lr=1", "optimizer unknown, accepted are data, optimiser"),
+        ("optimiser.momentum=1", "optimiser.momentum unknown, accepted are lr, precision, steps"),
+        ("batch=4", "batch unknown"),
+        ("batch", "'batch': accepted is KEY=VALUE"),
+        ("model.width=3", "width"),
+    ],
+)
+def test_unknown_values_are_named(folder, override, says):
+    refused = train(
+        folder, override, "--data", str(folder / "data"), "--out", str(folder / "other")
+    )
+    assert refused.returncode == 2 and says in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("text", ["- a list", "generator: grasp_cvae", "{", ""])
 def test_broken_configs_are_named(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    from grasp_gen_training.train import read_config
-
     with pytest.raises(ValueError, match=r"broken\.yaml"):
         read_config(path)
