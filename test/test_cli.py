@@ -159,7 +159,7 @@ def test_score_says_how_joints_are_ordered():
     ("command", "lacks", "extra"),
     [
         ("evaluate --objects {folder}", "pandas", "evaluate"),
-        ("score {folder}/grasps.npz --object {folder}/can.ply", "mujoco", "evaluate"),
+        ("score {folder}/grasps.npz --object {folder}/can.ply", "pandas", "evaluate"),
         ("synthesize --objects {folder} --count 1 --out {folder}/set", "pandas", "synthesize"),
         ("train dvqvae", "lightning", "train"),
         ("view {folder}/grasps.npz --render {folder}/v.png", "PIL", "view"),

@@ -127,7 +127,7 @@ def test_validation_measures_grasps_on_held_out_meshes(folder):
 def test_nothing_to_resume_and_no_data_are_one_line(folder):
     for options, says in (
         (["--data", str(folder / "data"), "--resume", "--out", str(folder / "empty")], "resume"),
-        ([], "grasps.parquet"),
+        (["--out", str(folder / "empty")], "grasps.parquet"),
     ):
         refused = train(folder, *options)
         assert refused.returncode == 2
@@ -151,7 +151,7 @@ def test_values_of_the_config_can_be_changed(tmp_path):
     assert config["data"]["folder"] == tmp_path / "nowhere", "from where the config lies"
 
 
-@pytest.mark.parametrize("config", ROOT.glob("training/configs/*.yaml"), ids=lambda p: p.stem)
+@pytest.mark.parametrize("config", [*ROOT.glob("training/configs/*.yaml")], ids=lambda p: p.stem)
 def test_shipped_configs_go_by_name(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     named = read_config(config.stem)
