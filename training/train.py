@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grasp_gen_core.generators import build_generator, save_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import tune_allocator
+
+if TYPE_CHECKING:
+    from training.data import GraspData
+    from training.module import GeneratorTraining
 
 
 def read_config(path: Path) -> dict:
@@ -45,17 +50,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespace) -> None:
-    """Run lightning on the config; weights land in out/model.safetensors."""
-    import lightning
-    from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
-    from lightning.pytorch.loggers import TensorBoardLogger
+    """Run lightning on the config, stage by stage; weights land in out/model.safetensors.
 
-    from grasp_gen_core.runtime import select_device
+    What `optimiser` holds is one value, or a mapping with one for each of the system's stages.
+    """
+    import lightning
+
     from training.data import GraspData
     from training.module import GeneratorTraining
 
     tune_allocator()
-    device = select_device(arguments.device)
     lightning.seed_everything(config.get("seed", 0), verbose=False)
     hand = ManoHand()
     generator = build_generator(config["generator"], hand, config.get("model"))
@@ -65,10 +69,44 @@ def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespa
         raise ValueError("data: no folder; accepted are --data or `folder` in the config")
     samples = GraspData(folder, palm_axis=hand.regions.palm_axis.numpy(), **settings)
 
-    steps = arguments.steps or config["optimiser"]["steps"]
-    last = out / "checkpoints" / "last.ckpt"
-    if arguments.resume and not last.exists():
-        raise ValueError(f"{last}: no checkpoint to resume from")
+    if arguments.resume and not list(out.glob("**/last.ckpt")):
+        raise ValueError(f"{out}: no checkpoint to resume from")
+    for stage in generator.stages or ("",):
+        if stage:
+            generator.begin(stage)
+        settings = config["optimiser"] | ({"steps": arguments.steps} if arguments.steps else {})
+        optimiser = {k: v[stage] if isinstance(v, dict) else v for k, v in settings.items()}
+        module = GeneratorTraining(
+            generator, hand, optimiser["lr"], optimiser["steps"], samples.measured
+        )
+        fit(module, samples, out / stage, optimiser, arguments)
+        save_generator(generator, out / stage)
+    save_generator(generator, out)
+    print(f"weights in {out / 'model.safetensors'}")
+
+
+def fit(
+    module: GeneratorTraining,
+    samples: GraspData,
+    out: Path,
+    optimiser: dict,
+    arguments: argparse.Namespace,
+) -> None:
+    """Train a system, or one stage of it; resumed, go on from `out`'s checkpoint if it has one."""
+    import lightning
+    import torch
+    from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from safetensors.torch import load_model
+
+    from grasp_gen_core.runtime import select_device
+
+    steps, last = optimiser["steps"], out / "checkpoints" / "last.ckpt"
+    resumed, kept = arguments.resume and last.exists(), out / "model.safetensors"
+    if resumed and torch.load(last, weights_only=True)["global_step"] >= steps and kept.exists():
+        load_model(module.generator, kept)
+        return
+    device = select_device(arguments.device)
     trainer = lightning.Trainer(
         max_steps=steps,
         accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -80,17 +118,13 @@ def train(config: dict, data: str | None, out: Path, arguments: argparse.Namespa
             EMAWeightAveraging(decay=0.999, update_starting_at_step=steps // 10),
         ],
         gradient_clip_val=1.0,
-        precision=config["optimiser"].get("precision", "32-true"),
+        precision=optimiser.get("precision", "32-true"),
         log_every_n_steps=20,
         enable_progress_bar=not arguments.quiet,
         enable_model_summary=False,
     )
-    lr = config["optimiser"]["lr"]
-    module = GeneratorTraining(generator, hand, lr, steps, samples.measured)
     # Checkpoints are read as tensors alone: no pickle is executed.
-    trainer.fit(module, samples, ckpt_path=last if arguments.resume else None, weights_only=True)
-    save_generator(generator, out)
-    print(f"weights in {out / 'model.safetensors'}")
+    trainer.fit(module, samples, ckpt_path=last if resumed else None, weights_only=True)
 
 
 if __name__ == "__main__":
