@@ -17,6 +17,8 @@ Where this differs from the paper, and why:
 - At inference the times fall with the noise, as the scheduler gives them.
 - The adaptation module also feels the object: where it is from each patch of the skin of the hand
   that was drawn (Sec. 3.4 has it see the object, Eq. 9 doesn't; measured in docs/results.md).
+- Eq. 5 holds on to points within a centimetre; that module is also to bring fingertips' pads to
+  the object from farther away: penetration alone is got rid of by letting go.
 - What Eq. 7 calls the truth is for that module the hand that was drawn: another grasp of the same
   object would pull all of them to one mean.
 """
@@ -33,7 +35,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
-from grasp_gen_core.generators.layers.losses import CM, is_inside, nearest, penetration, touching
+from grasp_gen_core.generators.layers.losses import (
+    CM,
+    is_inside,
+    nearest,
+    out_of_touch,
+    penetration,
+    touching,
+)
 from grasp_gen_core.generators.layers.mano import NUMBERS, to_mano
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
@@ -54,7 +63,7 @@ FELT = 0.03  # metres from the skin, beyond which the object isn't felt
 
 @dataclass(frozen=True)
 class FastGraspConfig:
-    """Sizes, and weights of parameters, mesh, contact, penetration and consistency (Eq. 1, 7).
+    """Sizes, and weights of parameters, mesh, contact, penetration, consistency (Eq. 1, 7) and pads.
 
     Lengths are in centimetres. The paper has N_z = 768 and, in other units, weights of 0.1, 1,
     1000, 10, 10 and, for the adaptation module, 100, 0.1, 1000, 20, 0.1.
@@ -64,12 +73,12 @@ class FastGraspConfig:
     noise: float = 0.1  # on normalised latents in the decoder's training
     object_features: tuple[int, ...] = (64, 128, 512)
     hidden: tuple[int, int] = (512, 512)
-    unet: tuple[int, ...] = (512, 256, 128)
+    unet: tuple[int, ...] = (256, 128, 64)
     draws: int = 4  # noise and times for each object that is encoded in training
     physical: bool = False  # Eq. 7 in the diffusion's training, too (Table 1)
     feels: bool = True  # the adaptation module: the object, besides z1
-    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 2.0, 0.5)
-    adaptation_weights: tuple[float, ...] = (1.0, 0.1, 1.0, 20.0, 0.1)
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 2.0, 0.5, 0.0)
+    adaptation_weights: tuple[float, ...] = (1.0, 0.1, 1.0, 20.0, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -256,7 +265,7 @@ class FastGrasp(Network):
             predicted, mano: (B, 61) hands, and the true ones.
             true_vertices: (B, 778, 3) theirs.
             surface: (B, M, 3) points all around the object.
-            weights: lambda_1, ..., lambda_5.
+            weights: lambda_1, ..., lambda_5, and that of the pads.
         """
         vertices, _ = self.hand(predicted)  # Eq. 11
         turned, turn = (roma.rotvec_to_rotmat(m[:, GLOBAL_ORIENT]) for m in (predicted, mano))
@@ -270,6 +279,7 @@ class FastGrasp(Network):
             "contact": reach,
             "penetration": penetration(surface, vertices, self.hand),
             "consistency": contact,
+            "pads": out_of_touch(surface, vertices, self.hand),
         }
         pairs = zip(weights, terms.items(), strict=True)
         return {name: weight * term.mean() for weight, (name, term) in pairs}

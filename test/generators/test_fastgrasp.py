@@ -25,16 +25,19 @@ def test_the_losses_are_eq_1_to_7(net, hand, batch):
     true, vertices = hand(mano)[0], hand(moved)[0]
     torch.manual_seed(0)
     surface = true[:, ::4] + 0.008 * torch.randn_like(true[:, ::4])
-    weights = (1.0, 2.0, 3.0, 4.0, 5.0)
+    weights = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
     found = net.grasp_losses(moved, mano, true, surface, weights)
 
     turns = [Rotation.from_rotvec(m[:, 10:13].numpy()).as_matrix() for m in (moved, mano)]
     parameters = np.square(turns[0] - turns[1]).sum(axis=(1, 2)).mean()
     parameters += np.square((moved - mano)[:, 13:58].numpy()).sum(axis=1).mean()
     mesh = np.square(100 * (vertices - true).numpy()).sum(axis=2).mean()
-    prior, reach, depth, consistency = hand.regions.zones.numpy() >= 0, [], [], []
+    prior, reach, depth, consistency, pads = hand.regions.zones.numpy() >= 0, [], [], [], []
     for points, now, then in zip(surface.numpy(), vertices.numpy(), true.numpy(), strict=True):
         apart, apart_then = (100 * cKDTree(v[prior]).query(points)[0] for v in (now, then))
+        zones = hand.regions.zones.numpy()
+        tips = [cKDTree(100 * points).query(100 * now[zones == f])[0].min() for f in range(5)]
+        pads.append(np.square(np.minimum(tips, 3)).mean())
         close = apart[apart <= 1]
         reach.append(np.square(close).mean() if len(close) else 0)
         maps = [1 - 2 * (1 / (1 + np.exp(-2 * d)) - 0.5) for d in (apart, apart_then)]
@@ -50,6 +53,7 @@ def test_the_losses_are_eq_1_to_7(net, hand, batch):
         "contact": 3 * np.mean(reach),
         "penetration": 4 * np.mean(depth),
         "consistency": 5 * np.mean(consistency),
+        "pads": 6 * np.mean(pads),
     }
     assert {name: value.item() for name, value in found.items()} == pytest.approx(
         expected, rel=2e-3

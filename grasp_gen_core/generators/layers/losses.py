@@ -76,3 +76,20 @@ def touching(surface: Tensor, vertices: Tensor, true: Tensor, hand: ManoHand) ->
     close = apart <= REACH
     reach = (CM * apart * close).square().sum(dim=1) / close.sum(dim=1).clamp(min=1)
     return reach, (contact_value(apart) - contact_value(true_apart)).square().sum(dim=1)
+
+
+def out_of_touch(surface: Tensor, vertices: Tensor, hand: ManoHand, most: float = 0.03) -> Tensor:
+    """(B,) squared distance from fingertips' pads to the surface, the five's mean, cm^2.
+
+    Args:
+        surface: (B, N, 3) points all around the object.
+        vertices: (B, 778, 3) of the hand.
+        hand: whose skin they are.
+        most: metres, the distance that farther pads count with.
+    """
+    zones = hand.regions.zones
+    pads = (zones >= 0) & (zones < 5)
+    apart, _ = nearest(vertices[:, pads], surface)
+    owner = zones[pads].expand(len(vertices), -1)
+    far = torch.full((len(vertices), 5), most).to(apart)
+    return (CM * far.scatter_reduce(1, owner, apart, "amin")).square().mean(dim=1)
