@@ -38,6 +38,7 @@ from grasp_gen_core.runtime import tune_allocator
 
 DATA = Path(__file__).parents[1] / "training" / "data"
 STEPS = (1, 2, 5, 10, 20, 50)
+PASSES = (2, 3)
 POINTS = 2048
 REPEATS = 7
 
@@ -65,7 +66,13 @@ def main() -> None:
         cloud = torch.from_numpy(view_object(mesh, "full", POINTS).points)
         things.append(Thing(mesh, cloud))
     rows = []
-    for steps, adapt in tqdm([(steps, adapt) for adapt in (0, 1) for steps in STEPS]):
+    for steps, adapt in tqdm(
+        [
+            *((steps, 0) for steps in STEPS),
+            *((steps, 1) for steps in STEPS),
+            *((10, adapt) for adapt in PASSES),
+        ]
+    ):
         net = load_generator(arguments.generator, hand, {"steps": steps, "adapt": adapt})
 
         def sample(cloud: torch.Tensor, num: int, net=net) -> torch.Tensor:
@@ -76,7 +83,7 @@ def main() -> None:
         took = {f"{num} hands [ms]": 1e3 * seconds(sample, things[0], num) for num in (1, 32)}
         shown = {name: f"{value:.2f}" for name, value in found.items()}
         shown |= {name: f"{value:.0f}" for name, value in took.items()}
-        rows.append({"adapted": "yes" if adapt else "no", "steps": str(steps), **shown})
+        rows.append({"adapted": str(adapt), "steps": str(steps), **shown})
     print(f"cpu, {torch.get_num_threads()} threads, {platform.machine()}, {date.today()}")
     print(f"{len(things)} objects, {arguments.num} hands each\n\n{table(rows)}")
 

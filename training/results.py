@@ -120,14 +120,17 @@ class Records:
         return table(rows) + caption(used, protocol=protocol, view=view)
 
     def chosen(self, protocol: str, view: str, *methods: str) -> str:
-        """Systems and variants of them, unrefined; then the variants of papers."""
-        found = [self.load(method, "none")[f"{protocol} {view}"] for method in methods]
+        """Those systems and variants that were measured, unrefined; then the papers' variants."""
+        records = {
+            method: self.load(method, "none").get(f"{protocol} {view}") for method in methods
+        }
+        found = {method: record for method, record in records.items() if record}
         papers = PUBLISHED_ABLATION.get((protocol, view), [])
-        names = [name for name in SHORT if any(name in record["summary"] for record in found)]
-        rows = [{"method": m, **row(r, names)} for m, r in zip(methods, found, strict=True)]
+        names = [name for name in SHORT if any(name in r["summary"] for r in found.values())]
+        rows = [{"method": method, **row(record, names)} for method, record in found.items()]
         rows += [published(paper, names) for paper in papers]
         fixed = {"refiner": "none", "view": view, "protocol": protocol, "sampling": "OPTIONS"}
-        return table(rows) + caption(found, **fixed)
+        return table(rows) + caption([*found.values()], **fixed)
 
     def refine(self, split: str) -> str:
         """Perturbed grasps and what refiners make of them, then the paper's rows."""

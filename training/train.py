@@ -115,7 +115,10 @@ def fit(
         callbacks=[
             ModelCheckpoint(out / "checkpoints", filename="newest", save_last="link"),
             LearningRateMonitor(),
-            EMAWeightAveraging(decay=0.999, update_starting_at_step=steps // 10),
+            # A short training's average isn't to remember how it began.
+            EMAWeightAveraging(
+                decay=min(0.999, 1 - 5 / max(steps, 10)), update_starting_at_step=steps // 10
+            ),
         ],
         gradient_clip_val=1.0,
         precision=optimiser.get("precision", "32-true"),

@@ -63,7 +63,7 @@ FELT = 0.03  # metres from the skin, beyond which the object isn't felt
 
 @dataclass(frozen=True)
 class FastGraspConfig:
-    """Sizes, and weights of parameters, mesh, contact, penetration, consistency (Eq. 1, 7) and pads.
+    """Sizes, and weights of parameters, mesh, contact, penetration, consistency (Eq. 7), and pads.
 
     Lengths are in centimetres. The paper has N_z = 768 and, in other units, weights of 0.1, 1,
     1000, 10, 10 and, for the adaptation module, 100, 0.1, 1000, 20, 0.1.
@@ -78,7 +78,7 @@ class FastGraspConfig:
     physical: bool = False  # Eq. 7 in the diffusion's training, too (Table 1)
     feels: bool = True  # the adaptation module: the object, besides z1
     weights: tuple[float, ...] = (1.0, 1.0, 1.0, 2.0, 0.5, 0.0)
-    adaptation_weights: tuple[float, ...] = (1.0, 0.1, 1.0, 20.0, 0.1, 1.0)
+    adaptation_weights: tuple[float, ...] = (1.0, 0.1, 1.0, 20.0, 0.1, 3.0)
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class FastGraspSampling:
 
     Attributes:
         steps: of the sampler (DDIM, Song et al. 2021).
-        adapt: 1, or 0 for what the diffusion alone draws.
+        adapt: times that the adaptation module corrects them; 0 is what the diffusion alone draws.
 
     Raises:
-        ValueError: if there are fewer steps than one or more than TIMESTEPS, or adapt isn't 0 or 1.
+        ValueError: if there are fewer steps than one or more than TIMESTEPS, or adapt is negative.
     """
 
     steps: int = 10
@@ -99,8 +99,8 @@ class FastGraspSampling:
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= TIMESTEPS or self.steps != int(self.steps):
             raise ValueError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
-        if self.adapt not in (0, 1):
-            raise ValueError(f"adapt: {self.adapt}, accepted are 0 and 1")
+        if self.adapt < 0 or self.adapt != int(self.adapt):
+            raise ValueError(f"adapt: {self.adapt}, accepted are 0, 1, 2, ...")
 
 
 class FastGrasp(Network):
@@ -148,9 +148,10 @@ class FastGrasp(Network):
         rotation, centre, local = in_four_frames(few_of(points, rng))
         chosen = torch.arange(num, device=points.device) % 4
         feature = self.look(local[:num])[chosen]
-        z1 = self.draw(feature, torch.randn(num, self.config.latent, generator=rng).to(feature))
-        z2 = self.adapt(z1, feature, local[chosen]) if self.sampling.adapt else 0
-        return self.hand.move(self.decode(z1 + z2), rotation[chosen], centre[chosen])
+        z = self.draw(feature, torch.randn(num, self.config.latent, generator=rng).to(feature))
+        for _ in range(int(self.sampling.adapt)):
+            z = z + self.adapt(z, feature, local[chosen])  # Eq. 9, 10
+        return self.hand.move(self.decode(z), rotation[chosen], centre[chosen])
 
     def look(self, points: Tensor) -> Tensor:
         """P(o_p), (B, F) features of objects' points (B, N, 3)."""
@@ -247,6 +248,9 @@ class FastGrasp(Network):
             z1 = self.draw(feature, torch.randn(len(view), self.config.latent).to(feature))
             drawn = self.decode(z1)
             vertices, _ = self.hand(drawn)
+            half = len(z1) // 2  # have been adapted once: the module also learns where to stop
+            again = self.adapt(z1[:half], feature[:half], view[:half])
+            z1 = torch.cat([z1[:half] + again, z1[half:]])
         predicted = self.decode(z1 + self.adapt(z1, feature, view))  # Eq. 10
         weights = self.config.adaptation_weights
         return self.grasp_losses(predicted, drawn, vertices, surface, weights)
