@@ -94,7 +94,7 @@ class FastGraspSampling:
     """
 
     steps: int = 10
-    adapt: int = 1
+    adapt: int = 2
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= TIMESTEPS or self.steps != int(self.steps):
