@@ -5,18 +5,19 @@ Where this differs from the paper, and why:
 
 - Clouds and hands are in the principal frame of what is seen, so that a moved object gets the
   same, moved hands.
-- The encoder sees the hand's vertices in their order. A PointNet has to find out which is which: on
-  held-out objects its hands came back off by 2.9 cm, these by 1.3 (500 and 700 steps).
+- The encoder sees the hand's vertices in their order; a PointNet has to find out which is which,
+  and stays twice as far off after as many steps (benchmarks/fastgrasp_latents.py).
 - The decoder gives joint angles within the hand's limits, a 6D wrist rotation and the wrist's
   place, of which the 61 MANO parameters follow; Eq. 2 compares rotations as matrices: no jumps.
 - Eq. 3 compares corresponding vertices: both meshes are MANO's, and the nearest vertex knows less.
-- N_z is 64: 16 and 32 numbers lose 0.2 and 0.1 cm more, 128 gain nothing.
+- N_z is 64: fewer numbers lose more of the hand, more gain nothing (same benchmark).
 - Latents are normalised to zero mean and unit variance, which is what the diffusion's noise has,
   and in training the decoder gets them with a little noise: those that are generated aren't exact.
 - A latent has no neighbourhoods: the U-Net's layers are linear, not convolutions.
 - At inference the times fall with the noise, as the scheduler gives them.
 - The adaptation module also feels the object: where it is from each patch of the skin of the hand
-  that was drawn (Sec. 3.4 has it see the object, Eq. 9 doesn't; measured in docs/results.md).
+  that was drawn (Sec. 3.4 has it see the object, Eq. 9 doesn't). It is applied twice, and in
+  training half of the hands that it gets have been adapted once: it learns to stop.
 - Eq. 5 holds on to points within a centimetre; that module is also to bring fingertips' pads to
   the object from farther away: penetration alone is got rid of by letting go.
 - What Eq. 7 calls the truth is for that module the hand that was drawn: another grasp of the same
