@@ -4,7 +4,8 @@ python -m grasp_gen_training.results --objects DIR --reference DATASET dvqvae  #
 python -m grasp_gen_training.results --task refine --objects DATASET      # refinement of its grasps
 python -m grasp_gen_training.results                                      # only write the tables
 
-A system's numbers lie in docs/results/, one file for each refiner. Tables stand between the marks
+A system's numbers lie in docs/results/, one file for each refiner; measured with --sampling, also
+for each set of options, and left out where systems are compared. Tables stand between the marks
 `<!-- table: KIND ... -->` and `<!-- end -->` of the README, the docs and the weights' cards.
 """
 
@@ -24,9 +25,9 @@ import numpy as np
 from grasp_gen_core import refiners
 from grasp_gen_core.evaluation import SPLITS, TASKS, Evaluation, Settings, evaluate
 from grasp_gen_core.figures import contact_sheet
-from grasp_gen_core.generators import NAMES
+from grasp_gen_core.generators import NAMES, read_options
 from grasp_gen_core.metrics.high_quality_ratio import VOLUMES
-from grasp_gen_core.metrics.published import PUBLISHED, PUBLISHED_REFINED, Row
+from grasp_gen_core.metrics.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_REFINED, Row
 from grasp_gen_core.objects import views
 from grasp_gen_core.report import COLUMNS, cells, table
 from grasp_gen_core.runtime import tune_allocator
@@ -45,9 +46,11 @@ BY_OBJECT += ("sim_displacement_cm", "sim_drift_cm", "hold_worst_axis_cm", "hold
 BY_OBJECT += ("quality_index",)
 NUM = 1  # grasp of each object that is refined
 QUALITY = (0.5, 1, 2, 5, 10)  # cm^3
-MARK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- table: ([\w,=. ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TIME = "time per grasp [s]"
 REFINERS = ("none", *refiners.NAMES)
+KINDS = ("compare", "views", "objects", "protocols", "quality", "chosen", "refine")
+OPTION = ","  # before a sampling option in a method's name
 NOISY = "perturbed"  # in place of a generator where grasps are refined
 
 
@@ -72,7 +75,7 @@ class Records:
     def methods(self) -> list[tuple[str, str]]:
         """Generators and refiners of which there are records, in the order of their NAMES."""
         found = [tuple(path.stem.rsplit("-", 1)) for path in sorted(self.folder.glob("*-*.json"))]
-        found = [method for method in found if method[0] != NOISY]
+        found = [m for m in found if m[0] != NOISY and OPTION not in m[0]]
         return sorted(found, key=lambda m: (place(m[0], NAMES), m[0], place(m[1], REFINERS), m[1]))
 
     def of(self, protocol: str, view: str) -> Iterator[tuple[str, str, dict]]:
@@ -85,7 +88,8 @@ class Records:
     def add(self, settings: Settings, result: Evaluation) -> None:
         """Keep an evaluation, in place of an earlier one of its kind."""
         refines = settings.task == "refine"
-        generator = NOISY if refines else settings.generator
+        options = (f"{OPTION}{name}={value:g}" for name, value in settings.sampling)
+        generator = NOISY if refines else "".join([Path(settings.generator).name, *options])
         records = self.load(generator, settings.refiner)
         kind = settings.split if refines else f"{settings.protocol} {settings.view}"
         records[kind] = {
@@ -114,6 +118,19 @@ class Records:
             used.append(record)
         rows += [published(paper, names) for paper in papers]
         return table(rows) + caption(used, protocol=protocol, view=view)
+
+    def chosen(self, protocol: str, view: str, *methods: str) -> str:
+        """Those systems and variants that were measured, unrefined; then the papers' variants."""
+        records = {
+            method: self.load(method, "none").get(f"{protocol} {view}") for method in methods
+        }
+        found = {method: record for method, record in records.items() if record}
+        papers = PUBLISHED_ABLATION.get((protocol, view), [])
+        names = [name for name in SHORT if any(name in r["summary"] for r in found.values())]
+        rows = [{"method": method, **row(record, names)} for method, record in found.items()]
+        rows += [published(paper, names) for paper in papers]
+        fixed = {"refiner": "none", "view": view, "protocol": protocol, "sampling": "OPTIONS"}
+        return table(rows) + caption([*found.values()], **fixed)
 
     def refine(self, split: str) -> str:
         """Perturbed grasps and what refiners make of them, then the paper's rows."""
@@ -218,7 +235,7 @@ def write_tables(records: Records, files: list[Path]) -> None:
 
         def fill(mark: re.Match) -> str:
             kind, *words = mark[2].split()
-            if kind not in ("compare", "views", "objects", "protocols", "quality", "refine"):
+            if kind not in KINDS:
                 raise ValueError(f"{path}: {mark[2]!r}: no such table")  # noqa: B023
             return f"{mark[1]}\n{getattr(records, kind)(*words)}\n{mark[3]}"
 
@@ -235,6 +252,8 @@ def main() -> None:
     parser.add_argument("--refiners", nargs="+", help="default: quick none, or all to refine")
     help = "protocol and view each, such as exact/full; default: all that the papers have"
     parser.add_argument("--runs", nargs="+", help=help)
+    help = "options of the systems, such as steps=5"
+    parser.add_argument("--sampling", type=read_options, default=(), help=help)
     parser.add_argument("--reference", help="dataset whose pictures fid compares with")
     arguments = parser.parse_args()
     tune_allocator()
@@ -245,7 +264,8 @@ def main() -> None:
         result = evaluate(arguments.objects, settings, quiet=True)
         records.add(settings, result)
         kind = settings.task, settings.protocol, settings.view
-        if kind == ("generate", "exact", "full") and settings.refiner != "none":
+        drawn = settings.refiner != "none" and not settings.sampling
+        if drawn and kind == ("generate", "exact", "full"):
             name = f"results_{Path(settings.generator).name}_{settings.refiner}.png"
             contact_sheet(result.objects, ROOT / "docs" / "pictures" / name)
     write_tables(records, pages())
@@ -259,6 +279,7 @@ def plan_generation(arguments: argparse.Namespace) -> Iterator[Settings]:
                 yield Settings(
                     generator=generator,
                     refiner=refiner,
+                    sampling=arguments.sampling,
                     protocol=protocol,
                     view=view,
                     reference=arguments.reference if protocol == "exact" else None,

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
+import torch
 import yaml
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_model
 
 from grasp_gen_core.generators import build_generator, save_generator
 from grasp_gen_core.hand import ManoHand
@@ -89,13 +91,14 @@ def train(
     resume: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Run lightning on a config.
+    """Run lightning on a config, stage by stage.
 
     Args:
-        config: see `read_config`.
+        config: see `read_config`. What `optimiser` holds is one value, or a mapping with one for
+            each of the system's stages.
         out: folder; leaves model.safetensors and config.json there, checkpoints and logs below.
         data: dataset folder, None for the config's.
-        steps: of the optimiser, None for the config's.
+        steps: of the optimiser, in each stage, None for the config's.
         device: "auto", "cpu", "cuda" or "cuda:N".
         resume: go on from the last checkpoint in `out`.
         quiet: no progress bar.
@@ -104,10 +107,10 @@ def train(
         ValueError: if the data, the device or a setting isn't accepted, there is nothing to resume
             or something that would be overwritten.
     """
-    last = out / "checkpoints" / "last.ckpt"
-    if resume and not last.exists():
-        raise ValueError(f"{last}: no checkpoint to resume from")
-    if not resume and (kept := [p for p in (last, out / "model.safetensors") if p.exists()]):
+    kept = sorted([*out.glob("**/last.ckpt"), *out.glob("model.safetensors")])
+    if resume and not kept:
+        raise ValueError(f"{out}: no checkpoint to resume from")
+    if kept and not resume:
         raise ValueError(
             f"{kept[0]}: already there; --resume goes on with it, --out names another folder"
         )
@@ -123,29 +126,58 @@ def train(
         raise ValueError("data: no folder; accepted are --data or `folder` in the config")
     samples = GraspData(folder, palm_axis=hand.regions.palm_axis.numpy(), **settings)
 
-    steps = steps or config["optimiser"]["steps"]
+    for stage in generator.stages or ("",):
+        if stage:
+            generator.begin(stage)
+        settings = config["optimiser"] | ({"steps": steps} if steps else {})
+        optimiser = {k: v[stage] if isinstance(v, dict) else v for k, v in settings.items()}
+        module = GeneratorTraining(
+            generator, hand, optimiser["lr"], optimiser["steps"], samples.measured
+        )
+        bar = Progress(f"{config['generator']} {stage}".strip(), quiet)
+        fit(module, samples, out / stage, optimiser, where, resume, bar)
+        save_generator(generator, out / stage)
+    save_generator(generator, out)
+    print(f"weights in {out / 'model.safetensors'}, curves: tensorboard --logdir {out}")
+
+
+def fit(
+    module: GeneratorTraining,
+    samples: GraspData,
+    out: Path,
+    optimiser: dict,
+    device: torch.device,
+    resume: bool,
+    bar: Progress,
+) -> None:
+    """Train a system, or one stage of it; resumed, go on from `out`'s checkpoint if it has one."""
+    steps, last = optimiser["steps"], out / "checkpoints" / "last.ckpt"
+    resumed, kept = resume and last.exists(), out / "model.safetensors"
+    if resumed and torch.load(last, weights_only=True)["global_step"] >= steps and kept.exists():
+        load_model(module.generator, kept)
+        return
     trainer = lightning.Trainer(
         max_steps=steps,
-        accelerator="gpu" if where.type == "cuda" else "cpu",
-        devices=1 if where.index is None else [where.index],
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1 if device.index is None else [device.index],
         logger=TensorBoardLogger(out, name=None, version="logs"),
         callbacks=[
             ModelCheckpoint(out / "checkpoints", filename="newest", save_last="link"),
             LearningRateMonitor(),
-            EMAWeightAveraging(decay=0.999, update_starting_at_step=steps // 10),
-            Progress(config["generator"], quiet),
+            # A short training's average isn't to remember how it began.
+            EMAWeightAveraging(
+                decay=min(0.999, 1 - 5 / max(steps, 10)), update_starting_at_step=steps // 10
+            ),
+            bar,
         ],
         gradient_clip_val=1.0,
-        precision=config["optimiser"].get("precision", "32-true"),
+        precision=optimiser.get("precision", "32-true"),
         log_every_n_steps=20,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    module = GeneratorTraining(generator, hand, config["optimiser"]["lr"], steps, samples.measured)
     # Checkpoints are read as tensors alone: no pickle is executed.
-    trainer.fit(module, samples, ckpt_path=last if resume else None, weights_only=True)
-    save_generator(generator, out)
-    print(f"weights in {out / 'model.safetensors'}, curves: tensorboard --logdir {out / 'logs'}")
+    trainer.fit(module, samples, ckpt_path=last if resumed else None, weights_only=True)
 
 
 def _silence_adverts() -> None:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from grasp_gen_core.generators.optimiser import Optimiser
 
 WEIGHTS = Path(__file__).with_name("weights")
-CLASSES = {"grasp_cvae": "GraspCVAE", "dvqvae": "DVQVAE", "joint_diffusion": "JointDiffusion"}
+CLASSES = {
+    "grasp_cvae": "GraspCVAE",
+    "dvqvae": "DVQVAE",
+    "joint_diffusion": "JointDiffusion",
+    "fastgrasp": "FastGrasp",
+}
 NAMES = (*CLASSES, "optimise")
 
 

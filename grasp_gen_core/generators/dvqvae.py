@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
+from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import is_inside, nearest
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
@@ -44,7 +44,6 @@ CM = 100.0
 DM = 10.0
 CONTACT = 0.005  # metres from the hand, within which a point is of its contact map
 SOFTNESS = 0.001  # metres over which membership of the contact map fades
-SEEN = 512  # points that encoders see of a larger cloud
 STAND_OFF = 0.035  # metres between the vertices' mean and the spot that is to be held
 
 
@@ -492,10 +491,3 @@ def random_spots(points: Tensor, rng: torch.Generator) -> Tensor:
     rank = torch.randint(size, (count, 1), generator=rng).to(points.device)
     along = (points @ direction)[..., 0].argsort(dim=1)
     return points.take_along_dim(along.gather(1, rank)[..., None], dim=1)[:, 0]
-
-
-def few_of(points: Tensor, rng: torch.Generator) -> Tensor:
-    """At most SEEN of the points (N, 3)."""
-    if len(points) <= SEEN:
-        return points
-    return points[torch.randperm(len(points), generator=rng)[:SEEN].to(points.device)]

@@ -14,16 +14,14 @@ import roma
 import torch
 from torch import Tensor
 
-from grasp_gen_core.contact.maps import contact_value
 from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
-from grasp_gen_core.generators.layers.losses import is_inside, nearest
+from grasp_gen_core.generators.layers.losses import CM, penetration, touching
+from grasp_gen_core.generators.layers.mano import NUMBERS, to_mano
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
-
-CM = 100.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,7 @@ class GraspCVAE(Network):
         self.object_encoder = PointNet(config.features)
         self.hand_encoder = PointNet(config.features)
         self.encoder = mlp(2 * feature, config.hidden, 2 * config.latent)
-        # Betas, 6D rotation, wrist, 15 x 3 joint angles.
-        self.decoder = mlp(feature + config.latent, config.hidden[::-1] * 2, 10 + 6 + 3 + 45)
+        self.decoder = mlp(feature + config.latent, config.hidden[::-1] * 2, NUMBERS)
 
     def sample(self, points: Tensor, num: int, generator: torch.Generator) -> Tensor:
         """Hands for one cloud; z comes from the standard normal (Sec. 2.1, testing).
@@ -108,27 +105,17 @@ class GraspCVAE(Network):
         betas = (predicted - truth)[:, BETAS].square().sum(dim=1).mean()
         kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
 
-        apart, index = nearest(surface, vertices)
-        inside = is_inside(surface, vertices, index, hand.closed_faces)
-        penetration = (CM * apart * inside).square().sum(dim=1) / inside.sum(dim=1).clamp(min=1)
-
-        prior = hand.regions.zones >= 0  # Fig. 5: six prior contact regions
-        true_apart, _ = nearest(surface, true_vertices[:, prior])
-        prior_apart, _ = nearest(surface, vertices[:, prior])
-        contact = contact_value(prior_apart) - contact_value(true_apart)  # L_O
-        close = prior_apart <= 0.01  # L_H: T = 1 cm
-        hand_contact = ((CM * prior_apart) ** 2 * close).sum(dim=1) / close.sum(dim=1).clamp(min=1)
+        depth = penetration(surface, vertices, hand)
+        reach, contact = touching(surface, vertices, true_vertices, hand)
 
         losses = {
             "vertices": config.weight_vertices * reconstruction,
             "pose": config.weight_pose * (orient + joints).mean(),
             "betas": config.weight_betas * betas,
             "kl": config.weight_kl * kl,
-            "penetration": config.weight_penetration * penetration.mean(),
-            "hand_contact": config.weight_hand_contact * hand_contact.mean(),
-            "object_contact": config.weight_object_contact
-            * contact.square().sum(dim=1).mean()
-            / 10,
+            "penetration": config.weight_penetration * depth.mean(),
+            "hand_contact": config.weight_hand_contact * reach.mean(),  # L_H
+            "object_contact": config.weight_object_contact * contact.mean() / 10,  # L_O
         }
         return losses | {"loss": sum(losses.values())}
 
@@ -140,12 +127,4 @@ class GraspCVAE(Network):
 
     def decode(self, feature: Tensor, z: Tensor) -> Tensor:
         """(B, 61) MANO parameters in the principal frame."""
-        hand = self.hand
-        betas, sixd, wrist, angles = self.decoder(torch.cat([feature, z], dim=1)).split(
-            (10, 6, 3, 45), dim=1
-        )
-        start = torch.eye(3, device=z.device)[:, :2]
-        rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + 0.1 * start)
-        pose = hand.regions.to_pose(hand.regions.within_limits(angles))
-        transl = 0.1 * wrist - hand.root(betas)
-        return torch.cat([betas, roma.rotmat_to_rotvec(rotation), pose, transl], dim=1)
+        return to_mano(self.decoder(torch.cat([feature, z], dim=1)), self.hand)

@@ -34,6 +34,7 @@ from grasp_gen_core.generators.layers.frames import (
 )
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
+from grasp_gen_core.generators.layers.sinusoids import sinusoids
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.refiners import quick
@@ -437,13 +438,6 @@ def unfold(grid: Tensor) -> Tensor:
 def normalise_field(field: Tensor) -> Tensor:
     """Distances in metres as numbers about zero, near one."""
     return (field - FIELD_MEAN) / FIELD_SPREAD
-
-
-def sinusoids(time: Tensor, width: int) -> Tensor:
-    """(B, width) sines and cosines of times (B,)."""
-    rates = torch.exp(torch.linspace(0, -9.2, width // 2, device=time.device))
-    phase = time[:, None] * rates
-    return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
 def ddim() -> DDIMScheduler:

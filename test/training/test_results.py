@@ -54,6 +54,21 @@ def test_methods_stand_in_order_with_the_papers_below(records, tmp_path):
     assert "Table 1" in rows[-1][-1]
 
 
+def test_variants_stand_beside_their_system_and_the_papers(records, tmp_path):
+    """A sampling option makes a record of its own, which no table of systems shows."""
+    options, summary = (("steps", 5.0), ("adapt", 0.0)), {"penetration_volume_cm3": 3.0}
+    results = {"summary": summary, "per_object": {}, "config": {"device": "cpu", "versions": {}}}
+    settings = Settings("generate", "dvqvae", "none", sampling=options, protocol="fastgrasp")
+    records.add(settings, Evaluation([], results, 0.5))
+    variant = "dvqvae,steps=5,adapt=0"
+    rows = fill(records, tmp_path / "page.md", f"chosen fastgrasp full dvqvae {variant}")
+    assert [row[0].removeprefix("| ") for row in rows[:2]] == ["dvqvae", variant]
+    assert [row[2] for row in rows[:2]] == ["12.35", "3.00"]
+    assert rows[-1][0] == "| FastGrasp, whole" and rows[-1][2] == "5.23"
+    rows = fill(records, tmp_path / "page.md", "compare fastgrasp full")
+    assert not [row for row in rows if "steps" in row[0]]
+
+
 def test_other_tables(records, tmp_path):
     path = tmp_path / "page.md"
     assert [cells[:2] for cells in fill(records, path, "views grasp_cvae")] == [

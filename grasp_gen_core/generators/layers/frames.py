@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # The four proper turns that keep principal axes on themselves: an axis has no sign of its own.
 FLIPS = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+SEEN = 512  # points that encoders see of a larger cloud
 
 
 def in_four_frames(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,3 +72,10 @@ def principal_frame(points: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
     skew = torch.where(skew == 0, 1.0, skew)
     skew[:, 2] = skew[:, 0] * skew[:, 1]
     return axes * (skew * FLIPS.to(points)[flip])[:, None], centre
+
+
+def few_of(points: Tensor, rng: torch.Generator) -> Tensor:
+    """At most SEEN of the points (N, 3)."""
+    if len(points) <= SEEN:
+        return points
+    return points[torch.randperm(len(points), generator=rng)[:SEEN].to(points.device)]

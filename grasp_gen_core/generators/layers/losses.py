@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_gen_core.hand import vertex_normals
+from grasp_gen_core.contact.maps import contact_value
+from grasp_gen_core.hand import ManoHand, vertex_normals
+
+CM = 100.0
+REACH = 0.01  # metres, GraspTTA's T (Sec. 2.1)
 
 
 def nearest(points: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,3 +43,53 @@ def is_inside(points: Tensor, vertices: Tensor, index: Tensor, faces: Tensor) ->
         normals = vertex_normals(vertices, faces)
         outward = points - pick(vertices, index)
         return (outward * pick(normals, index)).sum(dim=2) < 0
+
+
+def penetration(surface: Tensor, vertices: Tensor, hand: ManoHand) -> Tensor:
+    """(B,) mean squared depth of the surface's points inside the hand, cm^2 (GraspTTA, L_p).
+
+    Args:
+        surface: (B, N, 3) points all around the object.
+        vertices: (B, 778, 3) of the hand.
+        hand: whose skin they are.
+    """
+    apart, index = nearest(surface, vertices)
+    inside = is_inside(surface, vertices, index, hand.closed_faces)
+    return (CM * apart * inside).square().sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+
+
+def touching(surface: Tensor, vertices: Tensor, true: Tensor, hand: ManoHand) -> tuple:
+    """How the zones that may touch an object (GraspTTA, Fig. 5) touch it.
+
+    Args:
+        surface: (B, N, 3) points all around the object.
+        vertices, true: (B, 778, 3) of the hand, and of the one that is to be touched alike.
+        hand: whose skin they are.
+
+    Returns:
+        Mean squared distance (B,) of the zones to points within REACH of them, cm^2 (L_H), and the
+        squared difference of the contact maps (B,), summed over the points (L_O).
+    """
+    prior = hand.regions.zones >= 0
+    apart, _ = nearest(surface, vertices[:, prior])
+    true_apart, _ = nearest(surface, true[:, prior])
+    close = apart <= REACH
+    reach = (CM * apart * close).square().sum(dim=1) / close.sum(dim=1).clamp(min=1)
+    return reach, (contact_value(apart) - contact_value(true_apart)).square().sum(dim=1)
+
+
+def out_of_touch(surface: Tensor, vertices: Tensor, hand: ManoHand, most: float = 0.03) -> Tensor:
+    """(B,) squared distance from fingertips' pads to the surface, the five's mean, cm^2.
+
+    Args:
+        surface: (B, N, 3) points all around the object.
+        vertices: (B, 778, 3) of the hand.
+        hand: whose skin they are.
+        most: metres, the distance that farther pads count with.
+    """
+    zones = hand.regions.zones
+    pads = (zones >= 0) & (zones < 5)
+    apart, _ = nearest(vertices[:, pads], surface)
+    owner = zones[pads].expand(len(vertices), -1)
+    far = torch.full((len(vertices), 5), most).to(apart)
+    return (CM * far.scatter_reduce(1, owner, apart, "amin")).square().mean(dim=1)

@@ -21,6 +21,8 @@ class Network(nn.Module):
     knows_surface = False
     config_class: ClassVar[type]
     sampling_class: ClassVar[type | None] = None  # of options that a user may set
+    # Of a system whose parts are trained one after another: the parts of each stage, by name.
+    stages: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __init__(self, hand: ManoHand, config: Any = None) -> None:
         super().__init__()
@@ -31,3 +33,15 @@ class Network(nn.Module):
     @property
     def hand(self) -> ManoHand:
         return self._hand[0]
+
+    def begin(self, stage: str) -> None:
+        """From now on `loss` is this stage's, its parts are trained and all others frozen.
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        if stage not in self.stages:
+            raise ValueError(f"stages: {stage!r}, accepted are {', '.join(self.stages) or 'none'}")
+        self.stage = stage
+        for name, part in self.named_children():
+            part.requires_grad_(name in self.stages[stage]).train(name in self.stages[stage])
