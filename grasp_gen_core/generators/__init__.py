@@ -26,22 +26,26 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).with_name("weights")
 CLASSES = {"grasp_cvae": "GraspCVAE", "dvqvae": "DVQVAE", "joint_diffusion": "JointDiffusion"}
 NAMES = (*CLASSES, "optimise")
+# Trained and kept like generators, but they make no hands: the file that each stands in, and class.
+HELPERS = {"contact_net": ("grasp_cvae", "ContactNet")}
 
 
 def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn.Module:
-    """A generator with fresh weights.
+    """A generator, or a helper, with fresh weights.
 
     Args:
-        name: one of CLASSES.
+        name: one of CLASSES or HELPERS.
         hand: the right hand it generates.
         config: the system's settings; missing ones take their defaults.
 
     Raises:
         ValueError: if the name or a setting is unknown.
     """
-    if name not in CLASSES:
-        raise ValueError(f"generator: {name!r}, accepted are {', '.join(CLASSES)}")
-    cls = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])
+    known = {name: (name, cls) for name, cls in CLASSES.items()} | HELPERS
+    if name not in known:
+        raise ValueError(f"generator: {name!r}, accepted are {', '.join(known)}")
+    file, cls = known[name]
+    cls = getattr(import_module(f"{__name__}.{file}"), cls)
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in (config or {}).items()}
     try:
         return cls(hand, cls.config_class(**settings))
@@ -130,8 +134,8 @@ def save_generator(generator: nn.Module, folder: Path) -> None:
     """Write model.safetensors, and config.json with the generator's name and settings."""
     from safetensors.torch import save_file
 
-    name = next(name for name, cls in CLASSES.items() if cls == type(generator).__name__)
-
+    classes = CLASSES | {name: cls for name, (_, cls) in HELPERS.items()}
+    name = next(name for name, cls in classes.items() if cls == type(generator).__name__)
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {k: v.contiguous() for k, v in generator.state_dict().items()}
     save_file(state, folder / "model.safetensors")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import roma
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grasp_gen_core.contact.maps import contact_value
 from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
@@ -21,7 +21,7 @@ from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 CM = 100.0
 
@@ -149,3 +149,81 @@ class GraspCVAE(Network):
         pose = hand.regions.to_pose(hand.regions.within_limits(angles))
         transl = 0.1 * wrist - hand.root(betas)
         return torch.cat([betas, roma.rotmat_to_rotvec(rotation), pose, transl], dim=1)
+
+
+@dataclass(frozen=True)
+class ContactNetConfig:
+    """Sizes, and the noise that is on hands in training: largest standard deviations.
+
+    Every hand has a share of them, from nothing to all, drawn evenly.
+    """
+
+    features: tuple[int, ...] = (64, 128, 256)
+    hidden: tuple[int, ...] = (256, 128)
+    noise_place: float = 0.02  # metres along each axis
+    noise_turn: float = 0.25  # radians about each axis
+    noise_pose: float = 0.2  # of each joint angle, radians
+
+
+class ContactNet(Network):
+    """Contact map of an object from its points and a hand (Sec. 2.2, Fig. 6).
+
+    Args:
+        hand: the right hand.
+        config: sizes and noise.
+    """
+
+    config_class = ContactNetConfig
+
+    def __init__(self, hand: ManoHand, config: ContactNetConfig | None = None) -> None:
+        super().__init__(hand, config)
+        config = self.config
+        *_, local, feature = config.features
+        self.object_encoder = PointNet(config.features)
+        self.hand_encoder = PointNet(config.features)
+        # The first layer over [local, object, hand]; what all points share is added to each.
+        self.of_point = nn.Linear(local, config.hidden[0])
+        self.of_both = nn.Linear(2 * feature, config.hidden[0], bias=False)
+        self.layers = nn.Sequential(nn.ReLU(), mlp(config.hidden[0], config.hidden[1:], 1))
+
+    def forward(self, points: Tensor, mano: Tensor) -> Tensor:
+        """Contact (B, N) in [0, 1] of points (B, N, 3), metres, with hands (B, 61) near them."""
+        hand = self.hand
+        # In the wrist's frame: where object and hand lie together makes no difference.
+        rotation = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        wrist = (hand.root(mano[:, BETAS]) + mano[:, TRANSL])[:, None]
+        local, of_object = self.object_encoder.features((points - wrist) @ rotation)
+        # The hand's palmar side tells all that its other vertices do, in a third of the time.
+        vertices = hand.carry(mano, hand.regions.palmar.nonzero()[:, 0])[0]
+        of_hand = self.hand_encoder((vertices - wrist) @ rotation)
+        both = self.of_both(torch.cat([of_object, of_hand], dim=1))
+        # Linear layers on each point are the figure's 1-D convolutions.
+        return self.layers(self.of_point(local) + both[:, None])[..., 0].sigmoid()
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """L_cont, as a mean over the points, under "loss".
+
+        Args:
+            batch: `view` (B, N, 3) the points seen, `mano` (B, 61) a grasp; metres, one frame.
+        """
+        truth = object_contact(batch["view"], self.hand(batch["mano"])[0], self.hand)
+        predicted = self(batch["view"], self.disturb(batch["mano"]))
+        return {"loss": (predicted - truth).square().mean()}
+
+    def disturb(self, mano: Tensor) -> Tensor:
+        """Hands (B, 61) near the true ones, as the ones to be adapted are."""
+        config, strength = self.config, torch.rand(len(mano), 1).to(mano)
+        turn = config.noise_turn * strength * torch.randn(len(mano), 3).to(mano)
+        pose = config.noise_pose * strength * torch.randn(len(mano), 45).to(mano)
+        away = config.noise_place * strength * torch.randn(len(mano), 3).to(mano)
+        turned = roma.rotvec_composition((turn, mano[:, GLOBAL_ORIENT]))
+        pose = mano[:, HAND_POSE] + pose
+        return torch.cat([mano[:, BETAS], turned, pose, mano[:, TRANSL] + away], dim=1)
+
+
+def object_contact(points: Tensor, vertices: Tensor, hand: ManoHand) -> Tensor:
+    """Contact map Omega (B, N) of points (B, N, 3) with hands' vertices (B, 778, 3), metres.
+
+    To the nearest vertex of the six prior contact regions (Fig. 5); differentiable.
+    """
+    return contact_value(nearest(points, vertices[:, hand.regions.zones >= 0])[0])
