@@ -66,7 +66,13 @@ def load_generator(
     Raises:
         ValueError: if the name or an option is unknown or the weights are missing or don't fit.
     """
-    generator = _load(name, hand)
+    if name == "optimise":
+        from grasp_gen_core.generators.optimiser import Optimiser
+
+        generator = Optimiser(hand)
+    elif not hasattr(generator := load_network(name, hand), "sample"):
+        accepted = ", ".join(NAMES)
+        raise ValueError(f"generator: {str(name)!r} makes no hands, accepted are {accepted}")
     if sampling:
         cls = getattr(generator, "sampling_class", None)
         accepted = [field.name for field in fields(cls)] if cls else []
@@ -79,16 +85,18 @@ def load_generator(
     return generator
 
 
-def _load(name: str | Path, hand: ManoHand) -> nn.Module | Optimiser:
+def load_network(name: str | Path, hand: ManoHand) -> nn.Module:
+    """A trained network, frozen: of CLASSES, of HELPERS, or of a folder by `save_generator`.
+
+    Raises:
+        ValueError: if the name is unknown or the weights are missing or don't fit.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if name == "optimise":
-        from grasp_gen_core.generators.optimiser import Optimiser
-
-        return Optimiser(hand)
-    folder = WEIGHTS / name if name in CLASSES else Path(name)
-    if name not in CLASSES and not folder.is_dir():
+    shipped = name in CLASSES or name in HELPERS
+    folder = WEIGHTS / name if shipped else Path(name)
+    if not shipped and not folder.is_dir():
         raise ValueError(
             f"generator: {str(name)!r}, accepted are {', '.join(NAMES)}, and folders of weights"
         )

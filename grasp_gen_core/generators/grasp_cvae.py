@@ -3,19 +3,25 @@ ICCV 2021, "GraspTTA"): a conditional VAE from an object cloud to MANO parameter
 
 Where this differs from the paper: the decoder gives joint angles within the hand's limits, a 6D
 wrist rotation and the wrist's place in the cloud's principal frame, from which the 61 MANO
-parameters follow; the object's points may be partial.
+parameters follow; the object's points may be partial. ContactNet sees object and hand in the
+wrist's frame, and hands that are off in training, as those are that it corrects.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import roma
 import torch
 from torch import Tensor, nn
 
 from grasp_gen_core.contact.maps import contact_value
-from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
+from grasp_gen_core.generators.layers.frames import (
+    hands_in_frame,
+    in_four_frames,
+    in_principal_frame,
+)
 from grasp_gen_core.generators.layers.losses import is_inside, nearest
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
@@ -24,6 +30,9 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 CM = 100.0
+PARTS = (10, 6, 3, 45)  # that the decoder gives: betas, 6D rotation, wrist, 15 x 3 joint angles
+START = 0.1 * torch.eye(3)[:, :2]  # added to the 6D rotation: an untrained decoder has one, too
+MARGIN = 1e-3  # of a joint's range that no angle can be beyond
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,53 @@ class GraspCVAEConfig:
     weight_object_contact: float = 5.0  # lambda_O
 
 
+class Recognised(NamedTuple):
+    """How the decoder comes by B hands.
+
+    Attributes:
+        inputs: (B, feature + latent) of the decoder.
+        shift: (B, 64) what its output lacks to be the hands.
+        rotation, centre: (B, 3, 3) and (B, 3), the frames that it gives them in.
+    """
+
+    inputs: Tensor
+    shift: Tensor
+    rotation: Tensor
+    centre: Tensor
+
+
+class Consistency(NamedTuple):
+    """Contact losses of B hands, centimetres where they are lengths.
+
+    Attributes:
+        map: (B,) ||Omega^ - Omega||^2 of the hands' contact map and another: L_O, L_refine.
+        hand: (B,) L_H, as a mean over the possible contact points.
+        penetration: (B,) L_penetr.
+    """
+
+    map: Tensor
+    hand: Tensor
+    penetration: Tensor
+
+
+@dataclass(frozen=True)
+class GraspCVAESampling:
+    """How the decoder is adapted to each grasp at test time (Sec. 2.3, refiner grasp_tta).
+
+    Attributes:
+        steps: of the adaptation.
+
+    Raises:
+        ValueError: if it isn't a whole number.
+    """
+
+    steps: float = 30
+
+    def __post_init__(self) -> None:
+        if not (self.steps >= 0 and float(self.steps).is_integer()):
+            raise ValueError(f"steps: {self.steps}, accepted are 0, 1, 2, ...")
+
+
 class GraspCVAE(Network):
     """Object cloud in, MANO hands out.
 
@@ -54,6 +110,7 @@ class GraspCVAE(Network):
     """
 
     config_class = GraspCVAEConfig
+    sampling_class = GraspCVAESampling
 
     def __init__(self, hand: ManoHand, config: GraspCVAEConfig | None = None) -> None:
         super().__init__(hand, config)
@@ -62,8 +119,7 @@ class GraspCVAE(Network):
         self.object_encoder = PointNet(config.features)
         self.hand_encoder = PointNet(config.features)
         self.encoder = mlp(2 * feature, config.hidden, 2 * config.latent)
-        # Betas, 6D rotation, wrist, 15 x 3 joint angles.
-        self.decoder = mlp(feature + config.latent, config.hidden[::-1] * 2, 10 + 6 + 3 + 45)
+        self.decoder = mlp(feature + config.latent, config.hidden[::-1] * 2, sum(PARTS))
 
     def sample(self, points: Tensor, num: int, generator: torch.Generator) -> Tensor:
         """Hands for one cloud; z comes from the standard normal (Sec. 2.1, testing).
@@ -108,29 +164,40 @@ class GraspCVAE(Network):
         betas = (predicted - truth)[:, BETAS].square().sum(dim=1).mean()
         kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
 
-        apart, index = nearest(surface, vertices)
-        inside = is_inside(surface, vertices, index, hand.closed_faces)
-        penetration = (CM * apart * inside).square().sum(dim=1) / inside.sum(dim=1).clamp(min=1)
-
-        prior = hand.regions.zones >= 0  # Fig. 5: six prior contact regions
-        true_apart, _ = nearest(surface, true_vertices[:, prior])
-        prior_apart, _ = nearest(surface, vertices[:, prior])
-        contact = contact_value(prior_apart) - contact_value(true_apart)  # L_O
-        close = prior_apart <= 0.01  # L_H: T = 1 cm
-        hand_contact = ((CM * prior_apart) ** 2 * close).sum(dim=1) / close.sum(dim=1).clamp(min=1)
-
+        omega = object_contact(surface, true_vertices, hand)
+        contact = self.consistency(surface, vertices, omega)
         losses = {
             "vertices": config.weight_vertices * reconstruction,
             "pose": config.weight_pose * (orient + joints).mean(),
             "betas": config.weight_betas * betas,
             "kl": config.weight_kl * kl,
-            "penetration": config.weight_penetration * penetration.mean(),
-            "hand_contact": config.weight_hand_contact * hand_contact.mean(),
-            "object_contact": config.weight_object_contact
-            * contact.square().sum(dim=1).mean()
-            / 10,
+            "penetration": config.weight_penetration * contact.penetration.mean(),
+            "hand_contact": config.weight_hand_contact * contact.hand.mean(),
+            "object_contact": config.weight_object_contact * contact.map.mean() / 10,
         }
         return losses | {"loss": sum(losses.values())}
+
+    def consistency(self, points: Tensor, vertices: Tensor, omega: Tensor) -> Consistency:
+        """The losses that Eq. 2 and Eq. 3 share.
+
+        Args:
+            points: (B, N, 3) of the object, metres.
+            vertices: (B, 778, 3) of the hands.
+            omega: (B, N) the contact map that they should have.
+        """
+        apart, index = nearest(points, vertices)
+        inside = is_inside(points, vertices, index, self.hand.closed_faces)
+        apart_prior, _ = nearest(points, vertices[:, self.hand.regions.zones >= 0])
+        close = apart_prior <= 0.01  # T = 1 cm
+
+        def mean(squared: Tensor, where: Tensor) -> Tensor:
+            return (squared * where).sum(dim=1) / where.sum(dim=1).clamp(min=1)
+
+        return Consistency(
+            map=(contact_value(apart_prior) - omega).square().sum(dim=1),
+            hand=mean((CM * apart_prior).square(), close),
+            penetration=mean((CM * apart).square(), inside),
+        )
 
     def encode(self, feature: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, latent) of Q(z | object, hand)."""
@@ -140,15 +207,48 @@ class GraspCVAE(Network):
 
     def decode(self, feature: Tensor, z: Tensor) -> Tensor:
         """(B, 61) MANO parameters in the principal frame."""
+        return self.to_mano(self.decoder(torch.cat([feature, z], dim=1)))
+
+    def to_mano(self, decoded: Tensor) -> Tensor:
+        """(B, 61) MANO parameters of what the decoder gives (B, 64)."""
         hand = self.hand
-        betas, sixd, wrist, angles = self.decoder(torch.cat([feature, z], dim=1)).split(
-            (10, 6, 3, 45), dim=1
-        )
-        start = torch.eye(3, device=z.device)[:, :2]
-        rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + 0.1 * start)
+        betas, sixd, wrist, angles = decoded.split(PARTS, dim=1)
+        rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + START.to(sixd))
         pose = hand.regions.to_pose(hand.regions.within_limits(angles))
         transl = 0.1 * wrist - hand.root(betas)
         return torch.cat([betas, roma.rotmat_to_rotvec(rotation), pose, transl], dim=1)
+
+    def from_mano(self, mano: Tensor, near: Tensor) -> Tensor:
+        """What the decoder would have to give (B, 64) for hands (B, 61), near what it gives."""
+        regions, turn = self.hand.regions, roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        sixd = near.split(PARTS, dim=1)[1].view(-1, 3, 2) + START.to(near)
+        sixd = turn @ roma.special_gramschmidt(sixd).mT @ sixd - START.to(near)
+        wrist = 10 * (mano[:, TRANSL] + self.hand.root(mano[:, BETAS]))
+        low, high = regions.limits.unbind(-1)
+        angles = (regions.to_angles(mano[:, HAND_POSE]) - low) / (high - low)
+        angles = angles.clamp(MARGIN, 1 - MARGIN).logit()
+        return torch.cat([mano[:, BETAS], sixd.flatten(1), wrist, angles.flatten(1)], dim=1)
+
+    def recognise(self, mano: Tensor, points: Tensor) -> Recognised:
+        """How the decoder comes by hands, its own or others: the latent's mean, nearest frame.
+
+        Args:
+            mano: (B, 61) hands.
+            points: (N, 3) the object, metres, one frame with the hands.
+        """
+        rotation, centre, local = in_four_frames(points)
+        feature, count = self.object_encoder(local), len(mano)
+        rotation, centre, feature = (
+            x.repeat_interleave(count, dim=0) for x in (rotation, centre, feature)
+        )
+        turned = hands_in_frame(mano.repeat(4, 1), rotation, centre, self.hand)
+        vertices, _ = self.hand(turned)
+        inputs = torch.cat([feature, self.encode(feature, vertices)[0]], dim=1)
+        decoded = self.decoder(inputs)
+        error = (self.hand(self.to_mano(decoded))[0] - vertices).square().sum(dim=(1, 2))
+        best = error.view(4, count).argmin(dim=0) * count + torch.arange(count, device=mano.device)
+        wanted = self.from_mano(turned[best], decoded[best])
+        return Recognised(inputs[best], wanted - decoded[best], rotation[best], centre[best])
 
 
 @dataclass(frozen=True)
@@ -186,7 +286,7 @@ class ContactNet(Network):
         self.of_both = nn.Linear(2 * feature, config.hidden[0], bias=False)
         self.layers = nn.Sequential(nn.ReLU(), mlp(config.hidden[0], config.hidden[1:], 1))
 
-    def forward(self, points: Tensor, mano: Tensor) -> Tensor:
+    def contact(self, points: Tensor, mano: Tensor) -> Tensor:
         """Contact (B, N) in [0, 1] of points (B, N, 3), metres, with hands (B, 61) near them."""
         hand = self.hand
         # In the wrist's frame: where object and hand lie together makes no difference.
@@ -207,7 +307,7 @@ class ContactNet(Network):
             batch: `view` (B, N, 3) the points seen, `mano` (B, 61) a grasp; metres, one frame.
         """
         truth = object_contact(batch["view"], self.hand(batch["mano"])[0], self.hand)
-        predicted = self(batch["view"], self.disturb(batch["mano"]))
+        predicted = self.contact(batch["view"], self.disturb(batch["mano"]))
         return {"loss": (predicted - truth).square().mean()}
 
     def disturb(self, mano: Tensor) -> Tensor:
