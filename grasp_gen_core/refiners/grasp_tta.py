@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 POINTS = 512  # of the object that losses look at
 RATE = 1e-4  # Adam's
-WEIGHT_MAP, WEIGHT_HAND, WEIGHT_PENETRATION = 0.1, 10.0, 100.0  # of L_refine, lambda_H, lambda_p
+WEIGHT_HAND, WEIGHT_PENETRATION = 60.0, 200.0  # lambda_H, lambda_p; lengths in centimetres
 
 
 def refine(
@@ -107,8 +107,7 @@ class Adaptation:
         """(B,) L_TTA of hands (B, 61) (Eq. 3)."""
         vertices, _ = self.generator.hand(mano)
         terms = self.generator.consistency(self.points, vertices, self.target)
-        refine = WEIGHT_MAP * terms.map
-        return refine + WEIGHT_HAND * terms.hand + WEIGHT_PENETRATION * terms.penetration
+        return terms.map + WEIGHT_HAND * terms.hand + WEIGHT_PENETRATION * terms.penetration
 
     def gradients(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """(B, ...) of each grasp's loss; none acts on another's, so that the sum has them all."""
