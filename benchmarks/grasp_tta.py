@@ -8,7 +8,7 @@ over grasps): of hands as the data have them, and with the noise that training p
 ContactNet's maps, and for comparison the hands' own. The second adapts GraspCVAE's proposals, which
 the pipeline would refine: decoders' weights, and in their place what the decoder gives (the hand's
 pose), by the same losses. The picture has maps as the paper's Fig. 1: the data's, ContactNet's of
-the noisy hand, and the hand's.
+the true and of the noisy hand, and the hand's.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MAPS = 10  # grasps of an object whose maps are compared
 POSE_RATE = 0.02  # Adam's for poses; the best of 0.005 to 0.03
 PITCH = 0.001  # metres between the lines of the volume
 DARK, BRIGHT, EDGE = np.array([0.13, 0.16, 0.36]), np.array([1.0, 0.93, 0.35]), 0.004
-PICTURED, TILE = 3, 240
+PICTURED, TILE = 3, 200
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
@@ -117,20 +117,23 @@ def paint(shown: trimesh.Trimesh, amount: np.ndarray) -> trimesh.Trimesh:
 def picture_row(
     name: str, mesh: trimesh.Trimesh, points: Tensor, mano: Tensor, net: torch.nn.Module
 ) -> list[Cell]:
-    """One grasp (1, 61) of a mesh: the data's map, ContactNet's, and the hand's."""
+    """One grasp (1, 61) of a mesh: the data's map, ContactNet's two, the hand's."""
     hand, body = net.hand, smooth(mesh, EDGE)
     vertices, joints = hand(mano)
-    truth = object_contact(points[None], vertices, hand)[0]
-    predicted = net.contact(points[None], net.disturb(mano))[0]
     skin = trimesh.Trimesh(vertices[0].numpy(), hand.closed_faces.numpy(), process=False)
     paint(skin, contact_map(vertices, points[None])[0].numpy())
     views = orbit(hand_axes(joints.numpy())[0])
-    agree = correlation(truth[None], predicted[None])
+    truth = object_contact(points[None], vertices, hand)
+    shown, cells = maps_of(points, truth[0], body), []
+    for word, given in (("this hand", mano), ("noisy", net.disturb(mano))):
+        predicted = net.contact(points[None], given)
+        label = f"ContactNet, {word}: {correlation(truth, predicted):.2f}"
+        cells.append(Cell(label, [maps_of(points, predicted[0], body)], views[:3:2]))
     return [
-        Cell(f"{name.split(':')[0]}: data", [maps_of(points, truth, body)], views[:3:2]),
-        Cell(f"ContactNet, {agree:.2f}", [maps_of(points, predicted, body)], views[:3:2]),
+        Cell(f"{name.split(':')[0]}: data", [shown], views[:3:2]),
+        *cells,
         Cell("hand", [smooth(skin)], views[2:3]),
-        Cell("both", [smooth(skin), maps_of(points, truth, body)], views[:1]),
+        Cell("both", [smooth(skin), shown], views[:1]),
     ]
 
 

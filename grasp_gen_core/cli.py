@@ -132,7 +132,8 @@ def add_model_options(parser: argparse.ArgumentParser, num: int = 32, of: str = 
     parser.add_argument("--side", choices=("right", "left"), default="right", help=DEFAULT)
     help = "generator that puts the proposed hands in new places: dvqvae"
     parser.add_argument("--reposition", metavar="NAME|DIR", help=help)
-    help = "options of the generator's sampling, for dvqvae temperature=1,top_k=0"
+    help = "options of the generator's sampling, for dvqvae temperature=1,top_k=0, for grasp_cvae "
+    help += "steps=25 of the refiner grasp_tta"
     parser.add_argument("--sampling", type=options, default=(), metavar="A=1,B=2", help=help)
     help = "contact maps by distance, or by CHOIR's gaussians, " + DEFAULT
     parser.add_argument("--contact", default="distance", metavar="distance|gaussians", help=help)

@@ -94,7 +94,7 @@ class GraspCVAESampling:
         ValueError: if it isn't a whole number.
     """
 
-    steps: float = 40
+    steps: float = 25
 
     def __post_init__(self) -> None:
         if not (self.steps >= 0 and float(self.steps).is_integer()):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grasp_gen_core.generators.grasp_cvae import ContactNet, GraspCVAE
 
 POINTS = 512  # of the object that losses look at
-RATE = 1e-4  # Adam's
+RATE = 1.5e-4  # Adam's
 WEIGHT_HAND, WEIGHT_PENETRATION = 60.0, 200.0  # lambda_H, lambda_p; lengths in centimetres
 
 
