@@ -84,14 +84,15 @@ def test_it_starts_from_the_hands_as_they_came(generator, contact_net, proposed,
     torch.testing.assert_close(hand(stopped)[0], hand(proposed)[0], atol=1e-5, rtol=0)
 
 
-def test_loss_falls_and_decoder_and_shapes_stay(generator, contact_net, proposed, points):
+def test_loss_falls_and_decoder_and_shapes_stay(hand, contact_net, proposed, points):
+    generator = load_generator("grasp_cvae", hand, {"steps": 12})
     before = copy.deepcopy(generator.state_dict()), copy.deepcopy(contact_net.state_dict())
     adapted = refine(proposed, points, None, generator=generator, contact_net=contact_net)
     again = refine(proposed, points, None, generator=generator, contact_net=contact_net)
     assert torch.equal(adapted, again)
     adaptation = Adaptation(proposed, points, generator, contact_net)
     with torch.no_grad():
-        assert (adaptation.loss(adapted) < adaptation.loss(proposed)).all()
+        assert (adaptation.loss(adapted) < 0.9 * adaptation.loss(proposed)).all()
     torch.testing.assert_close(adapted[:, :10], proposed[:, :10])
     after = generator.state_dict(), contact_net.state_dict()
     for old, new in zip(before, after, strict=True):
