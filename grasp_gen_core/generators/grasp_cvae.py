@@ -1,5 +1,6 @@
 """GraspCVAE (Jiang et al., Hand-Object Contact Consistency Reasoning for Human Grasps Generation,
-ICCV 2021, "GraspTTA"): a conditional VAE from an object cloud to MANO parameters.
+ICCV 2021, "GraspTTA"): a conditional VAE from an object cloud to MANO parameters (Sec. 2.1), and
+ContactNet (Sec. 2.2). The adaptation at test time that both serve is `refiners/grasp_tta.py`.
 
 Where this differs from the paper: the decoder gives joint angles within the hand's limits, a 6D
 wrist rotation and the wrist's place in the cloud's principal frame, from which the 61 MANO
