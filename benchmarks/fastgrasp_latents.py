@@ -26,7 +26,7 @@ from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.report import table
 from grasp_gen_core.runtime import tune_allocator
-from training.data import GraspData
+from grasp_gen_training.data import GraspData
 
 DATA = Path(__file__).parents[1] / "training" / "data"
 LATENTS = (16, 32, 64, 128)

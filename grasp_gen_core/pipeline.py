@@ -117,8 +117,10 @@ class GraspPipeline:
         self.side = check_side(side)
         # Everything works on right hands; left ones are mirror images of both cloud and hand.
         self.hand = ManoHand(hand, "right").to(self.device)
-        self.refine = None if refiner == "none" else refiners.get_refiner(refiner, self.hand)
         self.generator = load_generator(generator, self.hand, sampling=dict(sampling))
+        self.refine = None
+        if refiner != "none":
+            self.refine = refiners.get_refiner(refiner, self.hand, self.generator)
         self.reposition = load_repositioner(reposition, self.hand) if reposition else None
         self.contact = contact
         self.timings: dict[str, float] = {}

@@ -28,7 +28,7 @@ class GeneratorTraining(lightning.LightningModule):
     """Any generator with a `loss(batch)` that gives a dict with the sum under "loss".
 
     Args:
-        generator: it also has `sample(points, num, rng)`, which gives hands.
+        generator: its hands are measured, too, if it has `sample(points, num, rng)`.
         hand: the hand whose parameters are generated.
         lr, steps: of the optimiser.
         measured: objects on which validation samples and measures grasps.
@@ -47,7 +47,7 @@ class GeneratorTraining(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         # Not at its end: there the callback has put the weights that are no average back.
-        if not self.trainer.sanity_checking:
+        if not self.trainer.sanity_checking and hasattr(self.generator, "sample"):
             measured = {f"validation/{name}": value for name, value in self.measure().items()}
             self.log_dict(measured)
 

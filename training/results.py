@@ -287,7 +287,8 @@ def plan_generation(arguments: argparse.Namespace) -> Iterator[Settings]:
 
 
 def plan_refinement(arguments: argparse.Namespace) -> Iterator[Settings]:
-    for refiner in arguments.refiners or REFINERS:
+    # Noisy hands are nobody's proposals: there is no decoder to adapt.
+    for refiner in arguments.refiners or [name for name in REFINERS if name != "grasp_tta"]:
         for split in SPLITS if arguments.objects else ():
             yield Settings(task="refine", refiner=refiner, split=split, num=NUM)
 

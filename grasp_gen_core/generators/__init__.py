@@ -31,22 +31,26 @@ CLASSES = {
     "fastgrasp": "FastGrasp",
 }
 NAMES = (*CLASSES, "optimise")
+# Trained and kept like generators, but they make no hands: the file that each stands in, and class.
+HELPERS = {"contact_net": ("grasp_cvae", "ContactNet")}
 
 
 def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn.Module:
-    """A generator with fresh weights.
+    """A generator, or a helper, with fresh weights.
 
     Args:
-        name: one of CLASSES.
+        name: one of CLASSES or HELPERS.
         hand: the right hand it generates.
         config: the system's settings; missing ones take their defaults.
 
     Raises:
         ValueError: if the name or a setting is unknown.
     """
-    if name not in CLASSES:
-        raise ValueError(f"generator: {name!r}, accepted are {', '.join(CLASSES)}")
-    cls = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])
+    known = {name: (name, cls) for name, cls in CLASSES.items()} | HELPERS
+    if name not in known:
+        raise ValueError(f"generator: {name!r}, accepted are {', '.join(known)}")
+    file, cls = known[name]
+    cls = getattr(import_module(f"{__name__}.{file}"), cls)
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in (config or {}).items()}
     try:
         return cls(hand, cls.config_class(**settings))
@@ -67,7 +71,13 @@ def load_generator(
     Raises:
         ValueError: if the name or an option is unknown or the weights are missing or don't fit.
     """
-    generator = _load(name, hand)
+    if name == "optimise":
+        from grasp_gen_core.generators.optimiser import Optimiser
+
+        generator = Optimiser(hand)
+    elif not hasattr(generator := load_network(name, hand), "sample"):
+        accepted = ", ".join(NAMES)
+        raise ValueError(f"generator: {str(name)!r} makes no hands, accepted are {accepted}")
     if sampling:
         cls = getattr(generator, "sampling_class", None)
         accepted = [field.name for field in fields(cls)] if cls else []
@@ -80,16 +90,18 @@ def load_generator(
     return generator
 
 
-def _load(name: str | Path, hand: ManoHand) -> nn.Module | Optimiser:
+def load_network(name: str | Path, hand: ManoHand) -> nn.Module:
+    """A trained network, frozen: of CLASSES, of HELPERS, or of a folder by `save_generator`.
+
+    Raises:
+        ValueError: if the name is unknown or the weights are missing or don't fit.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if name == "optimise":
-        from grasp_gen_core.generators.optimiser import Optimiser
-
-        return Optimiser(hand)
-    folder = WEIGHTS / name if name in CLASSES else Path(name)
-    if name not in CLASSES and not folder.is_dir():
+    shipped = name in CLASSES or name in HELPERS
+    folder = WEIGHTS / name if shipped else Path(name)
+    if not shipped and not folder.is_dir():
         raise ValueError(
             f"generator: {str(name)!r}, accepted are {', '.join(NAMES)}, and folders of weights"
         )
@@ -135,8 +147,8 @@ def save_generator(generator: nn.Module, folder: Path) -> None:
     """Write model.safetensors, and config.json with the generator's name and settings."""
     from safetensors.torch import save
 
-    name = next(name for name, cls in CLASSES.items() if cls == type(generator).__name__)
-
+    classes = CLASSES | {name: cls for name, (_, cls) in HELPERS.items()}
+    name = next(name for name, cls in classes.items() if cls == type(generator).__name__)
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = {k: v.contiguous() for k, v in generator.state_dict().items()}
     # Its own writing to a file makes one that only its owner may read.

@@ -40,6 +40,7 @@ from grasp_gen_core.generators.layers.losses import (
     CM,
     is_inside,
     nearest,
+    object_contact,
     out_of_touch,
     penetration,
     touching,
@@ -277,7 +278,8 @@ class FastGrasp(Network):
         parameters = (turned - turn).square().sum(dim=(1, 2))
         parameters = parameters + (predicted - mano)[:, HAND_POSE].square().sum(dim=1)
         parameters = parameters + 0.1 * (predicted - mano)[:, BETAS].square().sum(dim=1)
-        reach, contact = touching(surface, vertices, true_vertices, self.hand)
+        omega = object_contact(surface, true_vertices, self.hand)
+        reach, contact = touching(surface, vertices, omega, self.hand)
         terms = {
             "parameters": parameters,
             "mesh": (CM * (vertices - true_vertices)).square().sum(dim=2).mean(dim=1),

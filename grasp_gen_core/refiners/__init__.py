@@ -11,27 +11,43 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from grasp_gen_core.generators import load_generator
+from grasp_gen_core.generators import load_network
 from grasp_gen_core.hand import ManoHand
 
-LEARNED = {"choir": "joint_diffusion"}  # by the generator that refines
+LEARNED = {"choir": "joint_diffusion", "grasp_tta": "contact_net"}  # by the network that refines
 NAMES = ("quick", "choir_fit", *LEARNED)
 
 
-def get_refiner(name: str, hand: ManoHand) -> Callable[..., Tensor]:
-    """A refiner of right hands: one of NAMES, or a folder of weights of a generator that refines.
+def get_refiner(
+    name: str, hand: ManoHand, generator: nn.Module | None = None
+) -> Callable[..., Tensor]:
+    """A refiner of right hands: one of NAMES, or a folder of weights of a network that refines.
+
+    Args:
+        name: of the refiner.
+        hand: the hand model.
+        generator: that proposes the hands; "grasp_tta" adapts its decoder.
 
     Raises:
-        ValueError: if the name is unknown.
+        ValueError: if the name is unknown, or the refiner needs another generator.
     """
     if name in NAMES and name not in LEARNED:
         return partial(import_module(f"{__name__}.{name}").refine, hand=hand)
     if name in LEARNED or Path(name).is_dir():
-        generator = load_generator(LEARNED.get(name, name), hand)
-        if hasattr(generator, "refine"):
-            return generator.refine
+        network = load_network(LEARNED.get(name, name), hand)
+        if hasattr(network, "refine"):
+            return network.refine
+        if hasattr(network, "contact"):
+            from grasp_gen_core.refiners import grasp_tta
+
+            if not hasattr(generator, "recognise"):
+                raise ValueError(
+                    f"refiner: {name!r} adapts the decoder of grasp_cvae, accepted with no other "
+                    "generator"
+                )
+            return partial(grasp_tta.refine, generator=generator, contact_net=network)
     raise ValueError(
         f"refiner: {name!r}, accepted are none, {', '.join(NAMES)}, and folders of weights that "
         "refine"

@@ -13,7 +13,7 @@ import torch
 import trimesh
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from grasp_gen_core.generators import load_generator
+from grasp_gen_core.generators import load_generator, load_network
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_training.data import GraspData
@@ -88,8 +88,8 @@ def test_shipped_configs_train(config, tmp_path):
     (tmp_path / "config.yaml").write_text(config.read_text())
     trained = train(tmp_path, "--data", str(tmp_path), "--steps", "1")
     assert trained.returncode == 0, trained.stderr
-    generator = load_generator(tmp_path / "run", ManoHand())
-    weights = [weight for weight in generator.parameters() if weight.is_floating_point()]
+    network = load_network(tmp_path / "run", ManoHand())
+    weights = [weight for weight in network.parameters() if weight.is_floating_point()]
     assert all(torch.isfinite(weight).all() for weight in weights)
     assert (tmp_path / "run" / "model.safetensors").stat().st_size < 40e6
 

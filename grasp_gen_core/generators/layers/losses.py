@@ -58,24 +58,31 @@ def penetration(surface: Tensor, vertices: Tensor, hand: ManoHand) -> Tensor:
     return (CM * apart * inside).square().sum(dim=1) / inside.sum(dim=1).clamp(min=1)
 
 
-def touching(surface: Tensor, vertices: Tensor, true: Tensor, hand: ManoHand) -> tuple:
+def object_contact(points: Tensor, vertices: Tensor, hand: ManoHand) -> Tensor:
+    """Contact map Omega (B, N) of points (B, N, 3) with hands' vertices (B, 778, 3), metres.
+
+    To the nearest vertex of the zones that may touch (GraspTTA, Fig. 5); differentiable.
+    """
+    return contact_value(nearest(points, vertices[:, hand.regions.zones >= 0])[0])
+
+
+def touching(surface: Tensor, vertices: Tensor, omega: Tensor, hand: ManoHand) -> tuple:
     """How the zones that may touch an object (GraspTTA, Fig. 5) touch it.
 
     Args:
         surface: (B, N, 3) points all around the object.
-        vertices, true: (B, 778, 3) of the hand, and of the one that is to be touched alike.
+        vertices: (B, 778, 3) of the hand.
+        omega: (B, N) the contact map that it should have.
         hand: whose skin they are.
 
     Returns:
         Mean squared distance (B,) of the zones to points within REACH of them, cm^2 (L_H), and the
-        squared difference of the contact maps (B,), summed over the points (L_O).
+        squared difference of the contact maps (B,), summed over the points (L_O, L_refine).
     """
-    prior = hand.regions.zones >= 0
-    apart, _ = nearest(surface, vertices[:, prior])
-    true_apart, _ = nearest(surface, true[:, prior])
+    apart, _ = nearest(surface, vertices[:, hand.regions.zones >= 0])
     close = apart <= REACH
     reach = (CM * apart * close).square().sum(dim=1) / close.sum(dim=1).clamp(min=1)
-    return reach, (contact_value(apart) - contact_value(true_apart)).square().sum(dim=1)
+    return reach, (contact_value(apart) - omega).square().sum(dim=1)
 
 
 def out_of_touch(surface: Tensor, vertices: Tensor, hand: ManoHand, most: float = 0.03) -> Tensor:

@@ -1,4 +1,4 @@
-"""From what a decoder gives to MANO parameters."""
+"""From what a decoder gives to MANO parameters, and back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import torch
 from torch import Tensor
 
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
-NUMBERS = 10 + 6 + 3 + 45  # betas, 6D rotation, wrist, 15 x 3 joint angles
+PARTS = (10, 6, 3, 45)  # betas, 6D rotation, wrist, 15 x 3 joint angles
+NUMBERS = sum(PARTS)
+START = 0.1 * torch.eye(3)[:, :2]  # added to the 6D rotation: an untrained decoder has one, too
+MARGIN = 1e-3  # of a joint's range that no angle can be beyond
 
 
 def to_mano(numbers: Tensor, hand: ManoHand) -> Tensor:
@@ -17,9 +21,20 @@ def to_mano(numbers: Tensor, hand: ManoHand) -> Tensor:
     The rotation is 6D (Zhou et al. 2019), the wrist's place in decimetres; zeros are the hand
     unturned at the origin, its joints in the middle of their ranges.
     """
-    betas, sixd, wrist, angles = numbers.split((10, 6, 3, 45), dim=1)
-    start = torch.eye(3, device=numbers.device)[:, :2]
-    rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + 0.1 * start)
+    betas, sixd, wrist, angles = numbers.split(PARTS, dim=1)
+    rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + START.to(sixd))
     pose = hand.regions.to_pose(hand.regions.within_limits(angles))
     transl = 0.1 * wrist - hand.root(betas)
     return torch.cat([betas, roma.rotmat_to_rotvec(rotation), pose, transl], dim=1)
+
+
+def from_mano(mano: Tensor, near: Tensor, hand: ManoHand) -> Tensor:
+    """What a decoder would have to give (B, NUMBERS) for hands (B, 61), near what it gives."""
+    regions, turn = hand.regions, roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+    sixd = near.split(PARTS, dim=1)[1].view(-1, 3, 2) + START.to(near)
+    sixd = turn @ roma.special_gramschmidt(sixd).mT @ sixd - START.to(near)
+    wrist = 10 * (mano[:, TRANSL] + hand.root(mano[:, BETAS]))
+    low, high = regions.limits.unbind(-1)
+    angles = (regions.to_angles(mano[:, HAND_POSE]) - low) / (high - low)
+    angles = angles.clamp(MARGIN, 1 - MARGIN).logit()
+    return torch.cat([mano[:, BETAS], sixd.flatten(1), wrist, angles.flatten(1)], dim=1)

@@ -29,11 +29,19 @@ class PointNet(nn.Module):
         self.norm = nn.BatchNorm1d(widths[-1])
 
     def forward(self, points: Tensor) -> Tensor:
-        """(B, N, 3) metres to (B, widths[-1]); decimetres inside, so that inputs are near one."""
+        """(B, N, 3) metres to the global feature (B, widths[-1])."""
+        return self.features(points)[1]
+
+    def features(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Each point's own feature (B, N, widths[-2]) and the global one (B, widths[-1]).
+
+        Args:
+            points: (B, N, 3) metres; decimetres inside, so that inputs are near one.
+        """
         features = self.point_layers(10 * points.mT)
         # Each maximum depends on one point: only those take part in the backward pass.
         with torch.no_grad():
             few = features.split(IN_CACHE if points.device.type == "cpu" else len(points))
             highest = torch.cat([self.last(clouds).max(dim=2).indices for clouds in few])
         found = features.mT.gather(1, highest[..., None].expand(-1, -1, features.shape[1]))
-        return self.norm((found * self.last.weight[..., 0]).sum(dim=2))
+        return features.mT, self.norm((found * self.last.weight[..., 0]).sum(dim=2))
