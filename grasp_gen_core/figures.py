@@ -21,8 +21,8 @@ DISTRIBUTIONS = {
     "hold_worst_axis_cm": "displacement over the worst axis [cm]",
     "contact_fingers": "fingers in contact",
 }
-NAMED = (
-    ("penetration_volume_cm3", "volume", "cm³"),
+NAMED = (  # the pictures' font knows no raised 3
+    ("penetration_volume_cm3", "volume", "cm^3"),
     ("sim_displacement_cm", "displacement", "cm"),
 )
 TAIL = 10  # times the median, beyond which an axis turns logarithmic
