@@ -166,7 +166,7 @@ def test_shipped_configs_go_by_name(config, tmp_path, monkeypatch):
         ("optimizer.lr=1", "optimizer unknown, accepted are data, optimiser"),
         ("optimiser.momentum=1", "optimiser.momentum unknown, accepted are lr, precision, steps"),
         ("batch=4", "batch unknown"),
-        ("batch", "'batch': accepted is KEY=VALUE"),
+        ("batch", "unrecognized arguments: batch"),
         ("model.width=3", "width"),
     ],
 )
