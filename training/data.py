@@ -169,7 +169,7 @@ def material_file(data: GraspDataset, cameras: int) -> Path:
     make = partial(make_material, folder=folder, cameras=cameras)
     rows = ((i, name) for i, name in enumerate(data.objects))
     row, count = material_type(cameras), len(data.objects)
-    return keep(path, (count,), row, make, rows, "views of objects", count)
+    return keep(path, (count,), row, make, rows, "views of objects")
 
 
 def contact_file(data: GraspDataset, material: Path) -> Path:
@@ -185,7 +185,7 @@ def contact_file(data: GraspDataset, material: Path) -> Path:
     grasps = [np.flatnonzero(data.object_index == i) for i in range(len(data.objects))]
     rows = ((index, (i, data.mano[index])) for i, index in enumerate(grasps))
     make = partial(make_contacts, material)
-    return keep(path, (len(data), 32, 9), "<f4", make, rows, "contacts", len(grasps))
+    return keep(path, (len(data), 32, 9), "<f4", make, rows, "contacts")
 
 
 def make_contacts(material: Path, task: tuple[int, np.ndarray]) -> np.ndarray:

@@ -25,7 +25,6 @@ def keep(
     make: Callable,
     tasks: Iterable[tuple],
     what: str,
-    count: int,
 ) -> Path:
     """A file with an array, made on all cores unless it is there; an interrupted run is resumed.
 
@@ -35,7 +34,6 @@ def keep(
         make: gives, of each task's second part, the rows that its first part numbers.
         tasks: what to make.
         what: for the progress bar.
-        count: tasks there are.
     """
     if path.exists():
         return path
@@ -48,7 +46,9 @@ def keep(
         if path.exists():
             return path
         # What an interrupted run has made is there still: marked in a file beside it.
-        tasks, resumed = list(tasks), unfinished.exists() and marks.stat().st_size == count
+        tasks = list(tasks)
+        count = len(tasks)
+        resumed = unfinished.exists() and marks.stat().st_size == count
         if not resumed:
             os.truncate(marks, count)
         done = np.memmap(marks, bool, "r+", shape=(count,))

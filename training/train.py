@@ -183,6 +183,4 @@ def fit(
 def _silence_adverts() -> None:
     """What lightning says of itself, of other products and of its own libraries' age."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for module in ("lightning", "torch"):
-        warnings.filterwarnings("ignore", module=rf"{module}\.")
-    warnings.filterwarnings("ignore", message=".*(LeafSpec|log_every_n_steps|num_workers)")
+    warnings.filterwarnings("ignore", module=r"lightning\.")

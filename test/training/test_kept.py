@@ -22,12 +22,12 @@ def square(number):
     time.sleep(float(sys.argv[3]))
     return number**2
 
-keep(Path(sys.argv[1]), (6,), "<i4", square, ((i, i) for i in range(6)), "squares", 6)
+keep(Path(sys.argv[1]), (6,), "<i4", square, ((i, i) for i in range(6)), "squares")
 """
 
 
 def make(path: Path, square) -> Path:
-    return keep(path, (COUNT,), "<i4", square, ((i, i) for i in range(COUNT)), "squares", COUNT)
+    return keep(path, (COUNT,), "<i4", square, ((i, i) for i in range(COUNT)), "squares")
 
 
 def is_whole(path: Path) -> bool:
