@@ -6,9 +6,10 @@ import os
 # Read when torch loads, so it is set before anything here imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from grasp_gen_core.errors import InputError  # noqa: E402
 from grasp_gen_core.types import GraspSet, HandPose  # noqa: E402
 
-__all__ = ["GraspPipeline", "GraspSet", "HandPose"]
+__all__ = ["GraspPipeline", "GraspSet", "HandPose", "InputError"]
 
 
 def __getattr__(name: str):

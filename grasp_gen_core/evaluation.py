@@ -22,6 +22,7 @@ from tqdm import tqdm
 from grasp_gen_core import defaults
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.data.perturbations import perturb
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.contact_accuracy import (
     contact_f1_pct,
@@ -156,15 +157,15 @@ def evaluate(
         quiet: no progress bar.
 
     Raises:
-        ValueError: if a name isn't known, or a file isn't accepted.
+        InputError: if a name isn't known, or a file isn't accepted.
     """
     get_protocol(settings.protocol)
     if settings.view not in VIEWS:
-        raise ValueError(f"view: {settings.view!r}, accepted are {', '.join(VIEWS)}")
+        raise InputError(f"view: {settings.view!r}, accepted are {', '.join(VIEWS)}")
     if settings.task not in TASKS:
-        raise ValueError(f"task: {settings.task!r}, accepted are {', '.join(TASKS)}")
+        raise InputError(f"task: {settings.task!r}, accepted are {', '.join(TASKS)}")
     if settings.split not in SPLITS:
-        raise ValueError(f"split: {settings.split!r}, accepted are {', '.join(SPLITS)}")
+        raise InputError(f"split: {settings.split!r}, accepted are {', '.join(SPLITS)}")
     device = select_device(settings.device)
     _pipeline(settings)  # names and files that aren't accepted are refused before the work
     items = _held_out_grasps(folder, settings) if settings.task == "refine" else _meshes(folder)
@@ -209,7 +210,7 @@ def score(
         quiet: no progress bar.
 
     Raises:
-        ValueError: if a file isn't accepted.
+        InputError: if a file isn't accepted.
     """
     measures = get_protocol(protocol)
     model = ManoHand(hand)
@@ -268,7 +269,7 @@ def _against(
 ) -> Numbers:
     """Per-grasp numbers against reference hands."""
     if reference.vertices.shape != hands.vertices.shape:
-        raise ValueError(
+        raise InputError(
             f"{source}: vertices of shape {reference.vertices.shape}, accepted is that of the "
             f"grasps, {hands.vertices.shape}"
         )
@@ -357,17 +358,17 @@ def _held_out_grasps(folder: str | Path, settings: Settings) -> list[Item]:
     Those for validation, or as many of the others as have unusual hands, drawn evenly.
 
     Raises:
-        ValueError: if hands are left, or the dataset holds none out.
+        InputError: if hands are left, or the dataset holds none out.
     """
     if settings.side != "right":
-        raise ValueError(f"side: {settings.side!r}, accepted is right, as a dataset's hands are")
+        raise InputError(f"side: {settings.side!r}, accepted is right, as a dataset's hands are")
     data = GraspDataset.load(folder)
     known = data.split != "validation"
     rng, items, chosen = np.random.default_rng(settings.seed), [], np.ones(len(data), bool)
     if settings.split == "hands":
         chosen = data.unusual & known[data.object_index]
         if not chosen.any():
-            raise ValueError(f"{folder}: no hands of unusual shape, accepted are --split objects")
+            raise InputError(f"{folder}: no hands of unusual shape, accepted are --split objects")
         objects = rng.permutation(np.unique(data.object_index[chosen]))
         objects = np.sort(objects[: np.count_nonzero(~known) or None])
     else:

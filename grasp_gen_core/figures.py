@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.metrics.high_quality_ratio import high_quality_ratio
 from grasp_gen_core.render import Cell, hand_axes, orbit, smooth, touching_parts, write_sheet
 
@@ -45,11 +46,11 @@ def plot_results(results: dict, folder: str | Path) -> list[Path]:
         The files written.
 
     Raises:
-        ValueError: if there are no grasps, or the folder can't be written to.
+        InputError: if there are no grasps, or the folder can't be written to.
     """
     rows = results["per_grasp"]
     if not rows:
-        raise ValueError("results: per_grasp is empty, at least one grasp is needed to plot")
+        raise InputError("results: per_grasp is empty, at least one grasp is needed to plot")
     objects = list(dict.fromkeys(row["object"] for row in rows))
     values = {
         metric: [
@@ -83,10 +84,10 @@ def contact_sheet(objects: Sequence[Measured], path: str | Path, count: int = 4)
         count: grasps of each object, the first ones, at most.
 
     Raises:
-        ValueError: if there's no object, count is below 1, or path can't be written.
+        InputError: if there's no object, count is below 1, or path can't be written.
     """
     if not objects or count < 1:
-        raise ValueError(
+        raise InputError(
             f"contact sheet: {len(objects)} objects, {count} grasps of each, accepted are 1 or more"
         )
     rows = []
@@ -192,5 +193,5 @@ def _save(figure, path: Path) -> Path:
     try:
         figure.savefig(path)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     return path

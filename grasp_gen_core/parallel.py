@@ -14,6 +14,8 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
+from grasp_gen_core.errors import InputError
+
 REACH_SECONDS = 5  # for a Ray cluster to answer
 
 
@@ -39,11 +41,11 @@ def run_in_order(
             package is installed; each task takes one CPU there.
 
     Raises:
-        ValueError: if there are no workers, Ray isn't installed or can't be reached. What a task
+        InputError: if there are no workers, Ray isn't installed or can't be reached. What a task
             raises comes out as it is, in its turn.
     """
     if workers < 1:
-        raise ValueError(f"workers: {workers}, accepted are positive numbers")
+        raise InputError(f"workers: {workers}, accepted are positive numbers")
     pool = _processes(workers, start) if ray_address is None else _ray(ray_address, start)
     return _in_order(pool, task, items)
 
@@ -79,12 +81,12 @@ def _ray(address: str, start: Callable[[], None] | None):
     try:
         import ray
     except ImportError as error:
-        raise ValueError("ray: not installed, `pip install ray` adds it") from error
+        raise InputError("ray: not installed, `pip install ray` adds it") from error
     _reach(address)
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"ray: no cluster at {address}: {error}") from error
+        raise InputError(f"ray: no cluster at {address}: {error}") from error
 
     remote = ray.remote(num_cpus=1)(_on_ray)
 
@@ -98,16 +100,16 @@ def _ray(address: str, start: Callable[[], None] | None):
 
 
 def _reach(address: str) -> None:
-    """ValueError unless something listens there: Ray itself would try for a minute."""
+    """InputError unless something listens there: Ray itself would try for a minute."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
-        raise ValueError(f"ray: address {address!r}, accepted are host:port, ray://host:port, auto")
+        raise InputError(f"ray: address {address!r}, accepted are host:port, ray://host:port, auto")
     try:
         socket.create_connection((host, int(port)), REACH_SECONDS).close()
     except OSError as error:
-        raise ValueError(f"ray: no cluster at {address}: {error}") from error
+        raise InputError(f"ray: no cluster at {address}: {error}") from error
 
 
 def _result(reference) -> Any:

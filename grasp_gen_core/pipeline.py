@@ -17,6 +17,7 @@ from grasp_gen_core import defaults, refiners
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.contact.maps import contact_map
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
 from grasp_gen_core.objects.clouds import check_points, thin
@@ -97,7 +98,7 @@ class GraspPipeline:
         timings: seconds of the last call by stage.
 
     Raises:
-        ValueError: if a name, an option, the device or the hand file isn't accepted.
+        InputError: if a name, an option, the device or the hand file isn't accepted.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class GraspPipeline:
         contact: str = "distance",
     ) -> None:
         if contact not in CONTACTS:
-            raise ValueError(f"contact: {contact!r}, accepted are {', '.join(CONTACTS)}")
+            raise InputError(f"contact: {contact!r}, accepted are {', '.join(CONTACTS)}")
         self.device = select_device(device)
         self.side = check_side(side)
         # Everything works on right hands; left ones are mirror images of both cloud and hand.
@@ -146,11 +147,11 @@ class GraspPipeline:
             `num` grasps, best first, in the frame of the points.
 
         Raises:
-            ValueError: if the points or the number aren't accepted.
+            InputError: if the points or the number aren't accepted.
             CancelledError: if it was stopped.
         """
         if not 1 <= num <= MOST:
-            raise ValueError(f"num: {num}, accepted are 1 to {MOST} grasps")
+            raise InputError(f"num: {num}, accepted are 1 to {MOST} grasps")
         scene = self.look_at(points, seed, field)
         rng = torch.Generator().manual_seed(seed)
         mano = self.propose(scene, num, rng, stop)
@@ -176,18 +177,18 @@ class GraspPipeline:
             B grasps in the order of the hands.
 
         Raises:
-            ValueError: if the points or the hands aren't accepted, or there is no refiner.
+            InputError: if the points or the hands aren't accepted, or there is no refiner.
             CancelledError: if it was stopped.
         """
         if self.refine is None:
-            raise ValueError(f"refiner: none, accepted are {', '.join(refiners.NAMES)}")
+            raise InputError(f"refiner: none, accepted are {', '.join(refiners.NAMES)}")
         given = torch.from_numpy(check_mano(mano))
         if not 1 <= len(given) <= MOST:
-            raise ValueError(f"mano: {len(given)} hands, accepted are 1 to {MOST}")
+            raise InputError(f"mano: {len(given)} hands, accepted are 1 to {MOST}")
         scene = self.look_at(points, seed, field)
         away = (given[:, TRANSL] - torch.from_numpy(scene.points).mean(dim=0)).norm(dim=1).max()
         if away > FARTHEST:
-            raise ValueError(
+            raise InputError(
                 f"mano: a hand {away:.2f} m from the object, accepted are {FARTHEST} m: "
                 "both have to be in one frame"
             )

@@ -14,6 +14,7 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand.layer import close_wrist
 from grasp_gen_core.types import GraspSet
 
@@ -86,7 +87,7 @@ def render_grasps(
         views: columns, 1 to 6.
 
     Raises:
-        ValueError: if there is no grasp, count or views are out of range, or path can't be written.
+        InputError: if there is no grasp, count or views are out of range, or path can't be written.
     """
     write_sheet([[cell] for cell in grasp_cells(grasps, mesh, count, views)], path)
 
@@ -103,11 +104,11 @@ def grasp_cells(
         views: of each, 1 to 6.
 
     Raises:
-        ValueError: if there is no grasp, or count or views are out of range.
+        InputError: if there is no grasp, or count or views are out of range.
     """
     _check_count(len(grasps), count)
     if not 1 <= views <= len(ORBIT):
-        raise ValueError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
+        raise InputError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
     body = None if mesh is None else smooth(mesh, edge=0.004)
     return [
         Cell(
@@ -136,7 +137,7 @@ def hand_cells(
         count: hands at most.
 
     Raises:
-        ValueError: if there is no hand, or count is out of range.
+        InputError: if there is no hand, or count is out of range.
     """
     _check_count(len(vertices), count)
     body = None if mesh is None else smooth(mesh, edge=0.004)
@@ -167,7 +168,7 @@ def render_hands(
         views: the columns.
 
     Raises:
-        ValueError: if path can't be written.
+        InputError: if path can't be written.
     """
     hands = np.asarray(vertices).reshape(-1, *np.shape(vertices)[-2:])
     labels = [*labels, *[""] * (len(hands) - len(labels))]
@@ -193,7 +194,7 @@ def export_glb(
         count: grasps at most.
 
     Raises:
-        ValueError: if there is no grasp, count is out of range, or path can't be written.
+        InputError: if there is no grasp, count is out of range, or path can't be written.
     """
     _check_count(len(grasps), count)
     body = None if mesh is None else smooth(mesh, edge=0.004)
@@ -211,16 +212,16 @@ def export_glb(
 
 def _check_count(there: int, count: int) -> None:
     if not there:
-        raise ValueError("grasps: none in the set, at least one is needed to draw")
+        raise InputError("grasps: none in the set, at least one is needed to draw")
     if count < 1:
-        raise ValueError(f"count: {count}, accepted is 1 or more")
+        raise InputError(f"count: {count}, accepted is 1 or more")
 
 
 def _write(path: str | Path, data: bytes) -> None:
     try:
         Path(path).write_bytes(data)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 # Degrees around the object's z axis, counted from the back of the hand, and above its xy plane.
@@ -450,7 +451,7 @@ def write_sheet(rows: Sequence[Sequence[Cell]], path: str | Path, tile: int = TI
         tile: width and height of a picture in pixels.
 
     Raises:
-        ValueError: if path can't be written.
+        InputError: if path can't be written.
     """
     import io
 

@@ -6,21 +6,23 @@ import ctypes
 
 import torch
 
+from grasp_gen_core.errors import InputError
+
 
 def select_device(device: str | torch.device = "auto") -> torch.device:
     """`auto` picks CUDA when there is one.
 
     Raises:
-        ValueError: if the device is unknown or not there.
+        InputError: if the device is unknown or not there.
     """
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device: {device!r}, accepted are auto, cpu, cuda, cuda:N") from error
+        raise InputError(f"device: {device!r}, accepted are auto, cpu, cuda, cuda:N") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {device!r}, but this machine has no CUDA device")
+        raise InputError(f"device: {device!r}, but this machine has no CUDA device")
     return chosen
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from grasp_gen_core.errors import InputError
+
 MANO_SIZE = 61
 BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL = slice(0, 10), slice(10, 13), slice(13, 58), slice(58, 61)
 NUM_VERTICES, NUM_FACES = 778, 1538
@@ -28,7 +30,7 @@ class HandPose:
         side: "right" or "left".
 
     Raises:
-        ValueError: if the vector has another size, isn't finite, or the side is unknown.
+        InputError: if the vector has another size, isn't finite, or the side is unknown.
     """
 
     mano: np.ndarray
@@ -96,7 +98,7 @@ class GraspSet:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: if the file is no .npz, holds objects (pickle), or lacks an array.
+            InputError: if the file is no .npz, holds objects (pickle), or lacks an array.
         """
         return cls.from_arrays(read_npz(path), str(path))
 
@@ -105,11 +107,11 @@ class GraspSet:
         """What `save` writes, by name; `source` names it in the error.
 
         Raises:
-            ValueError: if an array lacks.
+            InputError: if an array lacks.
         """
         names = [f.name for f in fields(cls) if f.name != "metrics"]
         if missing := [name for name in names if name not in arrays]:
-            raise ValueError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
+            raise InputError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
         metrics = {k.removeprefix("metric_"): v for k, v in arrays.items() if k[:7] == "metric_"}
         values = {name: arrays[name] for name in names} | {"side": str(arrays["side"])}
         return cls(**values, metrics=metrics)
@@ -119,27 +121,27 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file, never executing pickle.
 
     Raises:
-        ValueError: if the file is missing, truncated, no .npz, or holds pickled objects.
+        InputError: if the file is missing, truncated, no .npz, or holds pickled objects.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except NOT_NPZ as error:
-        raise ValueError(f"{path}: not a readable .npz file: {error}") from error
+        raise InputError(f"{path}: not a readable .npz file: {error}") from error
 
 
 def check_mano(mano: np.ndarray) -> np.ndarray:
-    """(B, 61) float32, or ValueError."""
+    """(B, 61) float32, or InputError."""
     mano = np.asarray(mano, dtype=np.float32)
     if mano.ndim != 2 or mano.shape[1] != MANO_SIZE:
-        raise ValueError(f"mano: shape {mano.shape}, accepted is (B, {MANO_SIZE})")
+        raise InputError(f"mano: shape {mano.shape}, accepted is (B, {MANO_SIZE})")
     if not np.isfinite(mano).all():
-        raise ValueError("mano: contains NaN or infinity, accepted are finite numbers")
+        raise InputError("mano: contains NaN or infinity, accepted are finite numbers")
     return mano
 
 
 def check_side(side: str) -> str:
-    """The side itself, or ValueError."""
+    """The side itself, or InputError."""
     if side not in SIDES:
-        raise ValueError(f"side: {side!r}, accepted are {' and '.join(map(repr, SIDES))}")
+        raise InputError(f"side: {side!r}, accepted are {' and '.join(map(repr, SIDES))}")
     return side

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import open3d as o3d
 import trimesh
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.render import Cell, solid_part
 
 
@@ -20,11 +21,11 @@ def show(cells: Sequence[Cell]) -> None:
         cells: see `render.grasp_cells`.
 
     Raises:
-        ValueError: if there is no display to open a window on.
+        InputError: if there is no display to open a window on.
     """
     window = o3d.visualization.VisualizerWithKeyCallback()
     if not _has_display() or not window.create_window("grasp-gen view", 1000, 800):
-        raise ValueError("no display to open a window on: --render grasps.png writes a picture")
+        raise InputError("no display to open a window on: --render grasps.png writes a picture")
     window.get_render_option().mesh_shade_option = o3d.visualization.MeshShadeOption.Color
     index = 0
 

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_ros.conversions import make_cloud
 from grasp_gen_ros.msg import GraspArray, ManoHand
 from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
@@ -70,7 +71,7 @@ class GraspClient:
             timeout: seconds to wait for the service, then for the answer.
 
         Raises:
-            ValueError: if the points aren't (N, 3).
+            InputError: if the points aren't (N, 3).
             TimeoutError: if the generator isn't there or doesn't answer in time.
             RuntimeError: if the generator refuses, with its reason.
         """
@@ -92,7 +93,7 @@ class GraspClient:
             hands: of the generator's side, in the cloud's frame.
 
         Raises:
-            ValueError, TimeoutError, RuntimeError: as `generate`.
+            InputError, TimeoutError, RuntimeError: as `generate`.
         """
         request = RefineGrasps.Request(cloud=self._message(cloud, frame_id), hands=list(hands))
         return self._ask(self._refinement, request, timeout)
@@ -102,7 +103,7 @@ class GraspClient:
             return cloud
         points = np.asarray(cloud)
         if points.ndim != 2 or points.shape[1] != 3:
-            raise ValueError(f"cloud: shape {points.shape}, accepted is (N, 3)")
+            raise InputError(f"cloud: shape {points.shape}, accepted is (N, 3)")
         stamp = self.node.get_clock().now().to_msg()
         return make_cloud(points, Header(stamp=stamp, frame_id=frame_id))
 

@@ -14,6 +14,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.camera import DepthCamera, random_view
 from grasp_gen_core.objects.clouds import load_object
 from grasp_gen_core.objects.procedural import make_object
@@ -34,7 +35,7 @@ def demo_object(path: str = "", seed: int = 0) -> tuple[np.ndarray, trimesh.Trim
         in a frame that stands at the camera, z up.
 
     Raises:
-        ValueError: if the file can't be read.
+        InputError: if the file can't be read.
     """
     if path:
         return load_object(path, MESH_POINTS, seed)
@@ -49,7 +50,7 @@ class ObjectCloudPublisher(Node):
     """Publishes the same points once a period, each time with a new stamp.
 
     Raises:
-        ValueError: if the file can't be read.
+        InputError: if the file can't be read.
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args)
         rclpy.spin(ObjectCloudPublisher())
-    except (ValueError, ParameterException) as error:
+    except (InputError, ParameterException) as error:
         get_logger("object_cloud_publisher").fatal(str(error))
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand as HandLayer
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL, GraspSet
 from grasp_gen_ros.msg import Grasp, GraspArray, ManoHand
@@ -34,35 +35,35 @@ def read_points(cloud: PointCloud2) -> np.ndarray:
         (N, 3) float32.
 
     Raises:
-        ValueError: if the cloud is empty, lacks a field, or its layout contradicts itself.
+        InputError: if the cloud is empty, lacks a field, or its layout contradicts itself.
     """
     if not cloud.width * cloud.height:
-        raise ValueError(f"cloud: empty ({cloud.width} x {cloud.height} points)")
+        raise InputError(f"cloud: empty ({cloud.width} x {cloud.height} points)")
     fields = {field.name: field for field in cloud.fields}
     for name in "xyz":
         if name not in fields:
             found = ", ".join(fields) or "none"
-            raise ValueError(f"cloud: no field {name!r} (fields: {found}), accepted are x, y and z")
+            raise InputError(f"cloud: no field {name!r} (fields: {found}), accepted are x, y and z")
         field = fields[name]
         if field.datatype not in FLOATS:
             found = FIELD_TYPES.get(field.datatype, f"unknown type {field.datatype}")
-            raise ValueError(
+            raise InputError(
                 f"cloud: field {name!r} is {found}, accepted are FLOAT32 and FLOAT64 in metres"
             )
         if field.count > 1:
-            raise ValueError(f"cloud: field {name!r} holds {field.count} values, accepted is 1")
+            raise InputError(f"cloud: field {name!r} holds {field.count} values, accepted is 1")
         end = field.offset + int(FLOATS[field.datatype][1])
         if end > cloud.point_step:
-            raise ValueError(
+            raise InputError(
                 f"cloud: field {name!r} ends at byte {end}, past point_step {cloud.point_step}"
             )
     if cloud.row_step < cloud.width * cloud.point_step:
-        raise ValueError(
+        raise InputError(
             f"cloud: row_step {cloud.row_step} is under width * point_step "
             f"= {cloud.width} * {cloud.point_step}"
         )
     if len(cloud.data) != cloud.height * cloud.row_step:
-        raise ValueError(
+        raise InputError(
             f"cloud: data holds {len(cloud.data)} bytes, height * row_step is "
             f"{cloud.height} * {cloud.row_step} = {cloud.height * cloud.row_step}"
         )
@@ -152,13 +153,13 @@ def grasp_set(message: GraspArray, hand: HandLayer) -> GraspSet:
         hand: the hand model that the node used, of the message's side.
 
     Raises:
-        ValueError: if there is no grasp, or it is another side's.
+        InputError: if there is no grasp, or it is another side's.
     """
     grasps = message.grasps
     if not grasps:
-        raise ValueError("message: holds no grasp")
+        raise InputError("message: holds no grasp")
     if grasps[0].hand.side != hand.side:
-        raise ValueError(f"message: {grasps[0].hand.side} hands, but the hand model is {hand.side}")
+        raise InputError(f"message: {grasps[0].hand.side} hands, but the hand model is {hand.side}")
     mano = np.stack([_mano(grasp.hand) for grasp in grasps])
     with torch.no_grad():
         vertices, _ = hand(torch.from_numpy(mano))
@@ -187,13 +188,13 @@ def read_hands(hands: Sequence[ManoHand], side: str) -> np.ndarray:
     """(B, 61) MANO parameters of messages.
 
     Raises:
-        ValueError: if there are none, or one is of the other side.
+        InputError: if there are none, or one is of the other side.
     """
     if not hands:
-        raise ValueError("hands: none, accepted is at least one")
+        raise InputError("hands: none, accepted is at least one")
     for number, hand in enumerate(hands):
         if hand.side != side:
-            raise ValueError(f"hands[{number}]: side {hand.side!r}, accepted is the node's, {side}")
+            raise InputError(f"hands[{number}]: side {hand.side!r}, accepted is the node's, {side}")
     return np.stack([_mano(hand) for hand in hands])
 
 

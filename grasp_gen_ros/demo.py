@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import PointCloud2
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.render import export_glb, render_grasps
 from grasp_gen_core.types import GraspSet
@@ -46,7 +47,7 @@ def run(path: str, num: int, seed: int, out: Path) -> None:
     """Run the demo and write grasps.npz, grasps.png and grasps.glb to `out`.
 
     Raises:
-        ValueError: if the object file can't be read.
+        InputError: if the object file can't be read.
         DemoFailed: if a process ends or stalls, or the node refuses the cloud.
     """
     _, mesh = demo_object(path, seed)
@@ -211,7 +212,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         run(options.cloud, options.num, options.seed, options.out)
-    except ValueError as error:
+    except InputError as error:
         print(f"grasp_demo: {error}", file=sys.stderr)
         return 2
     except DemoFailed as error:

@@ -26,6 +26,7 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from grasp_gen_core import defaults, generators, refiners
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import tune_allocator
 from grasp_gen_core.types import SIDES, GraspSet
@@ -47,7 +48,7 @@ class GraspGenerator(Node):
     """Runs a GraspPipeline in a worker thread for the newest cloud and for service calls, in turn.
 
     Raises:
-        ValueError: if a parameter names something that doesn't exist.
+        InputError: if a parameter names something that doesn't exist.
         ParameterException: if a parameter has the wrong type or is out of range.
     """
 
@@ -173,12 +174,12 @@ class GraspGenerator(Node):
     ) -> GenerateGrasps.Response:
         def prepare() -> Callable[[np.ndarray], GraspSet]:
             if request.num_grasps > MAX_GRASPS:
-                raise ValueError(
+                raise InputError(
                     f"num_grasps: {request.num_grasps}, accepted are 1 to {MAX_GRASPS}, "
                     "and 0 for the node's parameter"
                 )
             if request.seed < -1:
-                raise ValueError(
+                raise InputError(
                     f"seed: {request.seed}, accepted are 0 and more, "
                     "and -1 for the node's parameter"
                 )
@@ -193,7 +194,7 @@ class GraspGenerator(Node):
     ) -> RefineGrasps.Response:
         def prepare() -> Callable[[np.ndarray], GraspSet]:
             if len(request.hands) > MAX_GRASPS:
-                raise ValueError(f"hands: {len(request.hands)}, accepted are 1 to {MAX_GRASPS}")
+                raise InputError(f"hands: {len(request.hands)}, accepted are 1 to {MAX_GRASPS}")
             mano = read_hands(request.hands, self.pipeline.side)
             return partial(self.pipeline.refine_hands, mano=mano, stop=self._stopping)
 
@@ -248,7 +249,7 @@ class GraspGenerator(Node):
             ready = time.perf_counter()
             message = grasp_array(grasps, cloud.header)
         except Exception as error:
-            if isinstance(error, ValueError):
+            if isinstance(error, InputError):
                 self._counts["clouds_refused"] += 1
                 self._level = DiagnosticStatus.WARN
             else:
@@ -275,7 +276,7 @@ class GraspGenerator(Node):
 
     def _explain(self, error: Exception) -> str:
         """One line for users; a bug's traceback goes to the log."""
-        if isinstance(error, ValueError | Busy):
+        if isinstance(error, InputError | Busy):
             text = str(error)
         elif isinstance(error, CancelledError) or not self.context.ok():
             text = "the node is shutting down"
@@ -314,7 +315,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.init(args=args)
         try:
             node = GraspGenerator()
-        except (ValueError, ParameterException) as error:
+        except (InputError, ParameterException) as error:
             get_logger("grasp_generator").fatal(str(error))
             return 2
         executor = MultiThreadedExecutor(num_threads=MAX_CALLS + 3)

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from grasp_gen_core.contact import choir
 from grasp_gen_core.data.dataset import MESHES, GraspDataset, object_mesh
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects import camera, procedural
 from grasp_gen_core.objects.convex import cache_folder
@@ -72,7 +73,7 @@ def make_material(name: str, folder: Path, cameras: int) -> np.ndarray:
         cameras: views of it.
 
     Raises:
-        ValueError: if no camera sees it.
+        InputError: if no camera sees it.
     """
     mesh, seed = object_mesh(name, folder), crc32(name.encode())
     record = np.zeros((), material_type(cameras))
@@ -92,7 +93,7 @@ def make_material(name: str, folder: Path, cameras: int) -> np.ndarray:
         record["seen"][found] = np.rint((np.resize(points, (SEEN, 3)) - origin) / step)
         found += 1
     if found < cameras:
-        raise ValueError(f"{name}: only {found} of {4 * cameras} cameras see it")
+        raise InputError(f"{name}: only {found} of {4 * cameras} cameras see it")
     return record
 
 
@@ -223,7 +224,7 @@ class GraspSamples(Dataset):
         unusual: whether hands of unusual shape are used, too.
 
     Raises:
-        ValueError: if a kind of view is unknown.
+        InputError: if a kind of view is unknown.
     """
 
     def __init__(
@@ -240,7 +241,7 @@ class GraspSamples(Dataset):
         import roma
 
         if unknown := set(views) - set(KINDS):
-            raise ValueError(f"views: {', '.join(unknown)}, accepted are {', '.join(KINDS)}")
+            raise InputError(f"views: {', '.join(unknown)}, accepted are {', '.join(KINDS)}")
         used = np.isin(data.object_index, objects) & (unusual | ~data.unusual)
         self.mano = torch.from_numpy(data.mano[used])
         self.contacts = None
@@ -350,7 +351,7 @@ def divide(data: GraspDataset, held_out: float, seed: int) -> tuple[np.ndarray, 
         seed: of the order.
 
     Raises:
-        ValueError: if nothing is left for training.
+        InputError: if nothing is left for training.
     """
     order = np.random.default_rng(seed).permutation(len(data.objects))
     split = data.split[order]
@@ -359,7 +360,7 @@ def divide(data: GraspDataset, held_out: float, seed: int) -> tuple[np.ndarray, 
         count = max(1, round(held_out * len(order)))
         training, validation = order[count:], order[:count]
     if not len(training):
-        raise ValueError(
+        raise InputError(
             f"{data.folder}: no objects for training beside {len(validation)} for validation, "
             "accepted are two objects or more"
         )
@@ -381,7 +382,7 @@ class GraspData(lightning.LightningDataModule):
             beside the training process on a machine with two cores or one.
 
     Raises:
-        ValueError: if there are no objects to hold out, or fewer grasps than fill a batch.
+        InputError: if there are no objects to hold out, or fewer grasps than fill a batch.
     """
 
     def __init__(
@@ -409,7 +410,7 @@ class GraspData(lightning.LightningDataModule):
         self.validation = GraspSamples(data, validation, *shared)
         self.training = GraspSamples(data, training, *shared, unusual=False)
         if len(self.training) < batch:
-            raise ValueError(
+            raise InputError(
                 f"batch: {batch}, accepted are at most {len(self.training)}, the grasps to train on"
             )
         self.measured = []

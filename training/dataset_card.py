@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from grasp_gen_core.data.dataset import COLUMNS as SCHEMA
 from grasp_gen_core.data.dataset import MESHES, TABLE, GraspDataset, object_mesh
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.figures import EDGE, FILL
 from grasp_gen_core.hand import PARTS, ManoHand
 from grasp_gen_core.metrics import hold_worst_axis as hold
@@ -62,7 +63,7 @@ def write_card(
     Of `sample` grasps the metrics are measured anew; same seed, same card.
 
     Raises:
-        ValueError: if there's no dataset, or a mesh of it is missing.
+        InputError: if there's no dataset, or a mesh of it is missing.
     """
     GraspDataset.load(folder)  # which checks it
     table, hand, pictures = pd.read_parquet(folder / TABLE), ManoHand(), pictures or folder
@@ -271,11 +272,11 @@ def read_command(folder: Path) -> str:
     """The command that made a dataset, from the record that it left.
 
     Raises:
-        ValueError: if there's none.
+        InputError: if there's none.
     """
     path = folder / RUN
     if not path.is_file():
-        raise ValueError(f"{path}: not there, accepted is --command, what made the dataset")
+        raise InputError(f"{path}: not there, accepted is --command, what made the dataset")
     run = json.loads(path.read_text())
     objects = run["objects"] if run["objects"] == "procedural" else Path(run["objects"]).name
     return (

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from grasp_gen_core import refiners
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.evaluation import SPLITS, TASKS, Evaluation, Settings, evaluate
 from grasp_gen_core.figures import contact_sheet
 from grasp_gen_core.generators import NAMES, read_options
@@ -229,14 +230,14 @@ def write_tables(records: Records, files: list[Path]) -> None:
     """Write all marked tables anew.
 
     Raises:
-        ValueError: if a mark names no kind of table.
+        InputError: if a mark names no kind of table.
     """
     for path in files:
 
         def fill(mark: re.Match) -> str:
             kind, *words = mark[2].split()
             if kind not in KINDS:
-                raise ValueError(f"{path}: {mark[2]!r}: no such table")  # noqa: B023
+                raise InputError(f"{path}: {mark[2]!r}: no such table")  # noqa: B023
             return f"{mark[1]}\n{getattr(records, kind)(*words)}\n{mark[3]}"
 
         text = path.read_text()

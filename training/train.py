@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor,
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_model
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import build_generator, save_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import select_device, tune_allocator
@@ -39,7 +40,7 @@ def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
         overrides: "section.key=value", or "seed=value", in place of the config's.
 
     Raises:
-        ValueError: if the file is missing, no YAML mapping, or lacks a section, or a key isn't
+        InputError: if the file is missing, no YAML mapping, or lacks a section, or a key isn't
             known.
     """
     path = Path(name)
@@ -50,26 +51,26 @@ def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         shipped = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
         reason = f"not a readable YAML file: {error}; shipped configs are {shipped}"
-        raise ValueError(f"{path}: {reason}") from error
+        raise InputError(f"{path}: {reason}") from error
     missing = [k for k in ("generator", "data", "optimiser") if k not in (config or {})]
     if not isinstance(config, dict) or missing:
-        raise ValueError(f"{path}: lacks the sections {', '.join(missing)}")
+        raise InputError(f"{path}: lacks the sections {', '.join(missing)}")
     if folder := config["data"].get("folder"):
         config["data"]["folder"] = path.parent / folder
     for override in overrides:
         key, equals, value = override.partition("=")
         section, dot, key = key.rpartition(".")
         if not equals or not key:
-            raise ValueError(f"{override!r}: accepted is KEY=VALUE, such as data.batch=16")
+            raise InputError(f"{override!r}: accepted is KEY=VALUE, such as data.batch=16")
         (config.setdefault(section, {}) if dot else config)[key] = _number(value)
     for section, values in config.items():
         if section not in (*SECTIONS, *ALONE):
             accepted = ", ".join((*SECTIONS, *ALONE))
-            raise ValueError(f"{path}: {section} unknown, accepted are {accepted}")
+            raise InputError(f"{path}: {section} unknown, accepted are {accepted}")
         known = SECTIONS.get(section)
         if known and (unknown := set(values) - known):
             accepted = ", ".join(sorted(known))
-            raise ValueError(f"{path}: {section}.{min(unknown)} unknown, accepted are {accepted}")
+            raise InputError(f"{path}: {section}.{min(unknown)} unknown, accepted are {accepted}")
     return config
 
 
@@ -104,14 +105,14 @@ def train(
         quiet: no progress bar.
 
     Raises:
-        ValueError: if the data, the device or a setting isn't accepted, there is nothing to resume
+        InputError: if the data, the device or a setting isn't accepted, there is nothing to resume
             or something that would be overwritten.
     """
     kept = sorted([*out.glob("**/last.ckpt"), *out.glob("model.safetensors")])
     if resume and not kept:
-        raise ValueError(f"{out}: no checkpoint to resume from")
+        raise InputError(f"{out}: no checkpoint to resume from")
     if kept and not resume:
-        raise ValueError(
+        raise InputError(
             f"{kept[0]}: already there; --resume goes on with it, --out names another folder"
         )
     tune_allocator()
@@ -123,7 +124,7 @@ def train(
     settings = dict(config["data"])
     configured = settings.pop("folder", None)
     if not (folder := data or configured):
-        raise ValueError("data: no folder; accepted are --data or `folder` in the config")
+        raise InputError("data: no folder; accepted are --data or `folder` in the config")
     samples = GraspData(folder, palm_axis=hand.regions.palm_axis.numpy(), **settings)
 
     for stage in generator.stages or ("",):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from grasp_gen_core.cli import bench, evaluate, generate, score, synthesize, train, view
 from grasp_gen_core.cli.options import BAD_INPUT, Parser
+from grasp_gen_core.errors import InputError
 
 # In the order of `--help`. Each file has `add`, which declares its options, and `run`; only what
 # `--help` needs is imported above, torch and the rest load when a command runs.
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides += rest
     try:
         return arguments.run(arguments)
-    except ValueError as error:
+    except InputError as error:
         reason = " ".join(str(error).split())
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("grasp_gen_core"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from grasp_gen_core import defaults
+from grasp_gen_core.errors import InputError
 
 if TYPE_CHECKING:
     from grasp_gen_core.evaluation import Evaluation
@@ -84,7 +85,7 @@ def sampling(text: str) -> tuple[tuple[str, float], ...]:
 
     try:
         return read_options(text)
-    except ValueError as error:
+    except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
@@ -109,7 +110,7 @@ class Outputs:
         paths: each with the suffix it must have, "" for a folder; None where none was asked for.
 
     Raises:
-        ValueError: if one can't be written: complained about before the work.
+        InputError: if one can't be written: complained about before the work.
     """
 
     def __init__(self, quiet: bool, *paths: tuple[Path | None, str]) -> None:
@@ -128,17 +129,17 @@ class Outputs:
 
 
 def check_writable(path: Path, suffix: str) -> None:
-    """ValueError unless a file with this suffix, or for "" a folder, can be written there."""
+    """InputError unless a file with this suffix, or for "" a folder, can be written there."""
     if suffix and path.suffix.lower() != suffix:
-        raise ValueError(f"{path}: accepted is a name that ends in {suffix}")
+        raise InputError(f"{path}: accepted is a name that ends in {suffix}")
     if path.exists() and path.is_dir() == bool(suffix):
         kind = "a file" if suffix else "a folder"
-        raise ValueError(f"{path}: already there, but not {kind}")
+        raise InputError(f"{path}: already there, but not {kind}")
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise ValueError(f"{path}: the folder {folder} does not exist")
+        raise InputError(f"{path}: the folder {folder} does not exist")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise ValueError(f"{path}: cannot be written, permission denied")
+        raise InputError(f"{path}: cannot be written, permission denied")
 
 
 def load(path: str, seed: int):

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import trimesh
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.types import BETAS, check_mano
 
 TABLE, SCHEMA, MESHES = "grasps.parquet", "schema.json", "objects"
@@ -69,17 +70,17 @@ class GraspDataset:
         """Read a dataset folder.
 
         Raises:
-            ValueError: if there's no such table or a column is missing or malformed.
+            InputError: if there's no such table or a column is missing or malformed.
         """
         path = Path(folder) / TABLE
         if not path.is_file():
-            raise ValueError(f"{folder}: no {TABLE} there; `grasp-gen synthesize` makes one")
+            raise InputError(f"{folder}: no {TABLE} there; `grasp-gen synthesize` makes one")
         table = pd.read_parquet(path)
         missing = [name for name in COLUMNS if name not in table]
         if missing:
-            raise ValueError(f"{path}: lacks the columns {', '.join(missing)}")
+            raise InputError(f"{path}: lacks the columns {', '.join(missing)}")
         if table.empty:
-            raise ValueError(f"{path}: holds no grasps")
+            raise InputError(f"{path}: holds no grasps")
         names, first, index = np.unique(
             table["object"].to_numpy(str), return_index=True, return_inverse=True
         )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 
 if TYPE_CHECKING:
@@ -44,18 +45,18 @@ def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn
         config: the system's settings; missing ones take their defaults.
 
     Raises:
-        ValueError: if the name or a setting is unknown.
+        InputError: if the name or a setting is unknown.
     """
     known = {name: (name, cls) for name, cls in CLASSES.items()} | HELPERS
     if name not in known:
-        raise ValueError(f"generator: {name!r}, accepted are {', '.join(known)}")
+        raise InputError(f"generator: {name!r}, accepted are {', '.join(known)}")
     file, cls = known[name]
     cls = getattr(import_module(f"{__name__}.{file}"), cls)
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in (config or {}).items()}
     try:
         return cls(hand, cls.config_class(**settings))
     except TypeError as error:
-        raise ValueError(f"generator {name}: {error}") from error
+        raise InputError(f"generator {name}: {error}") from error
 
 
 def load_generator(
@@ -69,7 +70,7 @@ def load_generator(
         sampling: options of the generator's `sampling_class`; missing ones take their defaults.
 
     Raises:
-        ValueError: if the name or an option is unknown or the weights are missing or don't fit.
+        InputError: if the name or an option is unknown or the weights are missing or don't fit.
     """
     if name == "optimise":
         from grasp_gen_core.generators.optimiser import Optimiser
@@ -77,12 +78,12 @@ def load_generator(
         generator = Optimiser(hand)
     elif not hasattr(generator := load_network(name, hand), "sample"):
         accepted = ", ".join(NAMES)
-        raise ValueError(f"generator: {str(name)!r} makes no hands, accepted are {accepted}")
+        raise InputError(f"generator: {str(name)!r} makes no hands, accepted are {accepted}")
     if sampling:
         cls = getattr(generator, "sampling_class", None)
         accepted = [field.name for field in fields(cls)] if cls else []
         if unknown := set(sampling) - set(accepted):
-            raise ValueError(
+            raise InputError(
                 f"sampling: {', '.join(sorted(unknown))} unknown to {name}, "
                 f"accepted are {', '.join(accepted) or 'none'}"
             )
@@ -94,7 +95,7 @@ def load_network(name: str | Path, hand: ManoHand) -> nn.Module:
     """A trained network, frozen: of CLASSES, of HELPERS, or of a folder by `save_generator`.
 
     Raises:
-        ValueError: if the name is unknown or the weights are missing or don't fit.
+        InputError: if the name is unknown or the weights are missing or don't fit.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -102,7 +103,7 @@ def load_network(name: str | Path, hand: ManoHand) -> nn.Module:
     shipped = name in CLASSES or name in HELPERS
     folder = WEIGHTS / name if shipped else Path(name)
     if not shipped and not folder.is_dir():
-        raise ValueError(
+        raise InputError(
             f"generator: {str(name)!r}, accepted are {', '.join(NAMES)}, and folders of weights"
         )
     try:
@@ -110,9 +111,9 @@ def load_network(name: str | Path, hand: ManoHand) -> nn.Module:
         generator = build_generator(config.pop("generator"), hand, config)
         generator.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, json.JSONDecodeError, RuntimeError) as error:
-        raise ValueError(f"{folder}: no weights of a generator: {error}") from error
+        raise InputError(f"{folder}: no weights of a generator: {error}") from error
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'}: names no generator") from error
+        raise InputError(f"{folder / 'config.json'}: names no generator") from error
     return generator.to(hand.faces.device).eval().requires_grad_(False)
 
 
@@ -120,11 +121,11 @@ def load_repositioner(name: str, hand: ManoHand) -> Callable[[Tensor, Tensor], T
     """What puts hands (B, 61) about points (N, 3) in new places: a generator's `reposition`.
 
     Raises:
-        ValueError: if the name is unknown, or that generator can't.
+        InputError: if the name is unknown, or that generator can't.
     """
     generator = load_generator(name, hand)
     if not hasattr(generator, "reposition"):
-        raise ValueError(f"reposition: {name!r}, accepted are dvqvae, and folders of its weights")
+        raise InputError(f"reposition: {name!r}, accepted are dvqvae, and folders of its weights")
     return generator.reposition
 
 
@@ -132,13 +133,13 @@ def read_options(text: str) -> tuple[tuple[str, float], ...]:
     """Sampling options as people write them, temperature=0.8,top_k=16, by name.
 
     Raises:
-        ValueError: if a name has no number.
+        InputError: if a name has no number.
     """
     try:
         pairs = (pair.split("=") for pair in text.split(",") if text)
         return tuple((name.strip(), float(value)) for name, value in pairs)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{text!r}, accepted are numbers by name, as in temperature=0.8,top_k=16"
         ) from error
 

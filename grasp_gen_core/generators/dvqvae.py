@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import is_inside, nearest
 from grasp_gen_core.generators.layers.mlp import mlp
@@ -85,7 +86,7 @@ class DVQVAESampling:
         top_k: only so many likeliest entries are drawn of each codebook; 0 means all.
 
     Raises:
-        ValueError: if the temperature isn't positive or top_k negative.
+        InputError: if the temperature isn't positive or top_k negative.
     """
 
     temperature: float = 1.0
@@ -93,9 +94,9 @@ class DVQVAESampling:
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature: {self.temperature}, accepted are numbers above 0")
+            raise InputError(f"temperature: {self.temperature}, accepted are numbers above 0")
         if self.top_k < 0 or self.top_k != int(self.top_k):
-            raise ValueError(f"top_k: {self.top_k}, accepted are 0 (all), 1, 2, ...")
+            raise InputError(f"top_k: {self.top_k}, accepted are 0 (all), 1, 2, ...")
 
 
 class Posture(NamedTuple):

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import (
     CM,
@@ -92,7 +93,7 @@ class FastGraspSampling:
         adapt: times that the adaptation module corrects them; 0 is what the diffusion alone draws.
 
     Raises:
-        ValueError: if there are fewer steps than one or more than TIMESTEPS, or adapt is negative.
+        InputError: if there are fewer steps than one or more than TIMESTEPS, or adapt is negative.
     """
 
     steps: int = 10
@@ -100,9 +101,9 @@ class FastGraspSampling:
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= TIMESTEPS or self.steps != int(self.steps):
-            raise ValueError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
+            raise InputError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
         if self.adapt < 0 or self.adapt != int(self.adapt):
-            raise ValueError(f"adapt: {self.adapt}, accepted are 0, 1, 2, ...")
+            raise InputError(f"adapt: {self.adapt}, accepted are 0, 1, 2, ...")
 
 
 class FastGrasp(Network):

@@ -17,6 +17,7 @@ import roma
 import torch
 from torch import Tensor, nn
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import (
     hands_in_frame,
     in_four_frames,
@@ -87,14 +88,14 @@ class GraspCVAESampling:
         steps: of the adaptation.
 
     Raises:
-        ValueError: if it isn't a whole number.
+        InputError: if it isn't a whole number.
     """
 
     steps: float = 25
 
     def __post_init__(self) -> None:
         if not (self.steps >= 0 and float(self.steps).is_integer()):
-            raise ValueError(f"steps: {self.steps}, accepted are 0, 1, 2, ...")
+            raise InputError(f"steps: {self.steps}, accepted are 0, 1, 2, ...")
 
 
 class GraspCVAE(Network):

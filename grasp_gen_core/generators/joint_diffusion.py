@@ -26,6 +26,7 @@ from torch.nn import functional
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.data.perturbations import perturb
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import (
     hands_in_frame,
     in_four_frames,
@@ -74,14 +75,14 @@ class JointDiffusionSampling:
         steps: of the sampler (DDIM, Song et al. 2021).
 
     Raises:
-        ValueError: if there are fewer than one or more than TIMESTEPS.
+        InputError: if there are fewer than one or more than TIMESTEPS.
     """
 
     steps: int = 20
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= TIMESTEPS or self.steps != int(self.steps):
-            raise ValueError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
+            raise InputError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
 
 
 class JointDiffusion(Network):

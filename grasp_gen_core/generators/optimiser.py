@@ -38,7 +38,7 @@ class Optimiser:
             (B, 61) MANO parameters in the frame of the points.
 
         Raises:
-            ValueError: if no grasp type fits the object anywhere.
+            InputError: if no grasp type fits the object anywhere.
         """
         target = Target.from_cloud(points.cpu().numpy(), normals.cpu().numpy(), field)
         seed = int(torch.randint(2**31, (1,), generator=rng))

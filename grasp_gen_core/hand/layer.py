@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand.mano_file import read_hand_file
 from grasp_gen_core.hand.regions import HandRegions
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, MANO_SIZE, TRANSL, check_side
@@ -52,7 +53,7 @@ class ManoHand(nn.Module):
         is_generic: whether the shipped hand is in use (shape components mean what ours mean).
 
     Raises:
-        ValueError: if the file is no MANO hand, or the side is unknown.
+        InputError: if the file is no MANO hand, or the side is unknown.
     """
 
     def __init__(self, path: str | Path | None = None, side: str = "right") -> None:
@@ -109,10 +110,10 @@ class ManoHand(nn.Module):
             index, middle, ring, little.
 
         Raises:
-            ValueError: if mano isn't (B, 61).
+            InputError: if mano isn't (B, 61).
         """
         if mano.ndim != 2 or mano.shape[1] != MANO_SIZE:
-            raise ValueError(f"mano: shape {tuple(mano.shape)}, accepted is (B, {MANO_SIZE})")
+            raise InputError(f"mano: shape {tuple(mano.shape)}, accepted is (B, {MANO_SIZE})")
         if self.mirrored:
             mano = mirror_mano(mano)
         output = self.model(
@@ -280,7 +281,7 @@ def close_wrist(faces: np.ndarray) -> np.ndarray:
     A surface that is closed already comes back as it is.
 
     Raises:
-        ValueError: if the open edges are not one loop.
+        InputError: if the open edges are not one loop.
     """
     half_edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     present = {tuple(edge) for edge in half_edges.tolist()}
@@ -291,6 +292,6 @@ def close_wrist(faces: np.ndarray) -> np.ndarray:
     while len(loop) <= len(following) and (vertex := following.get(loop[-1])) != loop[0]:
         loop.append(vertex)
     if len(loop) != len(following):
-        raise ValueError("hand faces: open edges form several loops, accepted is the wrist alone")
+        raise InputError("hand faces: open edges form several loops, accepted is the wrist alone")
     fan = [[loop[0], loop[i], loop[i + 1]] for i in range(1, len(loop) - 1)]
     return np.concatenate([faces, np.array(fan, dtype=faces.dtype)])

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.types import NUM_FACES, NUM_VERTICES, read_npz
 
 NUM_BONES, NUM_SHAPES = 16, 10
@@ -45,24 +46,24 @@ def read_hand_file(path: str | Path) -> dict[str, np.ndarray]:
         metres.
 
     Raises:
-        ValueError: if the file can't be read, holds anything but a hand's data, lacks an array, or
+        InputError: if the file can't be read, holds anything but a hand's data, lacks an array, or
             an array has another shape, isn't numeric, or has values out of range.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file, accepted is a MANO hand (.pkl or .npz)")
+        raise InputError(f"{path}: no such file, accepted is a MANO hand (.pkl or .npz)")
     raw = read_npz(path) if zipfile.is_zipfile(path) else _read_pickle(path)
     missing = [name for name in SHAPES if name not in raw]
     if missing:
-        raise ValueError(f"{path}: not a MANO hand: lacks {', '.join(missing)}")
+        raise InputError(f"{path}: not a MANO hand: lacks {', '.join(missing)}")
     arrays = {name: _array(raw[name], name, path) for name in SHAPES}
 
     if not ((arrays["f"] >= 0) & (arrays["f"] < NUM_VERTICES)).all():
-        raise ValueError(f"{path}: f: accepted are vertex numbers 0 to {NUM_VERTICES - 1}")
+        raise InputError(f"{path}: f: accepted are vertex numbers 0 to {NUM_VERTICES - 1}")
     parents = arrays["kintree_table"][0]
     parents[0] = -1 if parents[0] == NO_PARENT else parents[0]
     if parents[0] != -1 or not ((parents[1:] >= 0) & (parents[1:] < np.arange(1, NUM_BONES))).all():
-        raise ValueError(
+        raise InputError(
             f"{path}: kintree_table: parents {parents.tolist()}, "
             "accepted is -1 for the root, then joints that come earlier"
         )
@@ -74,16 +75,16 @@ def _array(value: Any, name: str, path: Path) -> np.ndarray:
     try:
         array = np.asarray(_dense(value))
     except Exception as error:  # a hostile file can put anything anywhere
-        raise ValueError(
+        raise InputError(
             f"{path}: {name}: not an array: {type(error).__name__}: {error}"
         ) from error
     if array.dtype.kind not in ("iu" if name in INDICES else "iuf"):
         accepted = "integers" if name in INDICES else "numbers"
-        raise ValueError(f"{path}: {name}: type {array.dtype}, accepted are {accepted}")
+        raise InputError(f"{path}: {name}: type {array.dtype}, accepted are {accepted}")
     if array.shape != SHAPES[name]:
-        raise ValueError(f"{path}: {name}: shape {array.shape}, accepted is {SHAPES[name]}")
+        raise InputError(f"{path}: {name}: shape {array.shape}, accepted is {SHAPES[name]}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{path}: {name}: contains NaN or infinity, accepted are finite numbers")
+        raise InputError(f"{path}: {name}: contains NaN or infinity, accepted are finite numbers")
     return array.astype(np.int64 if name in INDICES else np.float64)
 
 
@@ -180,7 +181,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             # latin1: Python 2 strings carry the arrays' raw bytes.
             content = _Unpickler(file, encoding="latin1").load()
     except Exception as error:  # a broken or hostile stream can raise anything
-        raise ValueError(f"{path}: not a MANO hand: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path}: not a MANO hand: {type(error).__name__}: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, accepted is a dictionary")
+        raise InputError(f"{path}: holds a {type(content).__name__}, accepted is a dictionary")
     return content

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import trimesh
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.distance import raycasting_scene
 
 CONTACT_DISTANCE = 0.002  # metres, to either side of the surface: skin gives way
@@ -30,11 +31,11 @@ def contact_maps(
         Two (B, U) bool arrays, the hands' and the reference's.
 
     Raises:
-        ValueError: if the two shapes differ.
+        InputError: if the two shapes differ.
     """
     vertices, reference = np.asarray(vertices, float), np.asarray(reference, float)
     if vertices.shape != reference.shape:
-        raise ValueError(
+        raise InputError(
             f"reference: shape {reference.shape}, accepted is that of the hands, {vertices.shape}"
         )
     both = np.concatenate([reference, vertices])

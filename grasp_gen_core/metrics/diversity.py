@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from grasp_gen_core.errors import InputError
+
 CLUSTERS = 20
 
 
@@ -33,7 +35,7 @@ def diversity(
         clusters: how many.
 
     Raises:
-        ValueError: if there are fewer grasps than clusters, or features aren't finite.
+        InputError: if there are fewer grasps than clusters, or features aren't finite.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -66,12 +68,12 @@ def _rows(features: np.ndarray, whiten: bool, clusters: int) -> np.ndarray:
     """(B, D) float64, columns divided by their deviation if asked; constant ones stay."""
     features = np.asarray(features, dtype=float)
     if len(features) < clusters:
-        raise ValueError(
+        raise InputError(
             f"diversity: {len(features)} grasps, accepted are at least {clusters}, one a cluster"
         )
     features = features.reshape(len(features), -1)
     if not np.isfinite(features).all():
-        raise ValueError("diversity: features hold NaN or infinity, accepted are finite numbers")
+        raise InputError("diversity: features hold NaN or infinity, accepted are finite numbers")
     if whiten:
         features = features / np.where(np.ptp(features, axis=0) > 0, features.std(axis=0), 1)
     return features

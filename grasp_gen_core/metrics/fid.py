@@ -20,6 +20,7 @@ import torch
 import trimesh
 from torch import Tensor, nn
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.render import HAND_VIEWS, OBJECT, SKIN, hand_axes, shade, smooth
 
 SIZE, SAMPLES = 128, 2  # pixels across a view; rays across a pixel
@@ -52,17 +53,17 @@ def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
         features_b: (M, D) of the other's, by the same extractor.
 
     Raises:
-        ValueError: if a set isn't (N >= 2, D), holds NaN or infinity, or they differ in D.
+        InputError: if a set isn't (N >= 2, D), holds NaN or infinity, or they differ in D.
     """
     sets = {"features_a": np.asarray(features_a), "features_b": np.asarray(features_b)}
     for name, features in sets.items():
         if features.ndim != 2 or len(features) < 2:
-            raise ValueError(f"{name}: shape {features.shape}, accepted is (N, D), N at least 2")
+            raise InputError(f"{name}: shape {features.shape}, accepted is (N, D), N at least 2")
         if not np.isfinite(features).all():
-            raise ValueError(f"{name}: contains NaN or infinity, accepted are finite numbers")
+            raise InputError(f"{name}: contains NaN or infinity, accepted are finite numbers")
     a, b = sets.values()
     if a.shape[1] != b.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"features_b: {b.shape[1]} features, accepted are as many as features_a's {a.shape[1]}"
         )
     return frechet_distance(a, b)
@@ -90,7 +91,7 @@ def get_extractor(weights: str | Path | None = None) -> Extractor:
     """The built-in extractor, or Inception-v3 when its weights are given.
 
     Raises:
-        ValueError: see Inception.
+        InputError: see Inception.
     """
     return RandomNetwork() if weights is None else Inception(weights)
 
@@ -139,7 +140,7 @@ class Inception:
         weights: a state dict of torchvision's `inception_v3`, .pth or .safetensors.
 
     Raises:
-        ValueError: if torchvision isn't there, or the file isn't such weights.
+        InputError: if torchvision isn't there, or the file isn't such weights.
     """
 
     name = "inception-v3"
@@ -152,7 +153,7 @@ class Inception:
         try:
             from torchvision.models import inception_v3
         except (ImportError, RuntimeError) as error:  # RuntimeError: made for another torch
-            raise ValueError(
+            raise InputError(
                 f"{weights}: Inception needs a torchvision that fits torch {torch.__version__}, "
                 f"here: {error}"
             ) from error
@@ -161,7 +162,7 @@ class Inception:
             self.network.load_state_dict(state)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
-            raise ValueError(
+            raise InputError(
                 f"{weights}: no weights of torchvision's inception_v3: {reason}"
             ) from error
         self.network.fc = nn.Identity()
@@ -199,16 +200,16 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             try:
                 return load_file(path)
             except SafetensorError as error:
-                raise ValueError(error) from error
+                raise InputError(error) from error
         state = torch.load(path, map_location="cpu", weights_only=True)
     # All that torch.load raises over foreign, truncated or hostile files.
     except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
+        raise InputError(
             f"{path}: cannot be read: {reason}; accepted are state dicts, .pth or .safetensors"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path}: holds no state dict, accepted are tensors by name")
+        raise InputError(f"{path}: holds no state dict, accepted are tensors by name")
     return state
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.layer import close_wrist
 from grasp_gen_core.metrics.hold_worst_axis import HandCells, cells_of, hand_cells
@@ -63,12 +64,12 @@ class HandMeshes:
             source: names the arrays in error messages.
 
         Raises:
-            ValueError: if an array lacks, is empty, of another shape, not finite, not in metres,
+            InputError: if an array lacks, is empty, of another shape, not finite, not in metres,
                 or the surface can't be closed.
         """
         missing = [name for name in ("vertices", "faces", "joints") if name not in arrays]
         if missing:
-            raise ValueError(f"{source}: lacks {', '.join(missing)}")
+            raise InputError(f"{source}: lacks {', '.join(missing)}")
         vertices = _finite(arrays["vertices"], source, "vertices", (None, None, 3))
         joints = _finite(arrays["joints"], source, "joints", (len(vertices), NUM_JOINTS, 3))
         mano = arrays.get("mano")
@@ -90,36 +91,36 @@ class HandMeshes:
         """Hands of a grasps.npz, ours or a peer's; see `from_arrays`.
 
         Raises:
-            ValueError: also if the file is no readable .npz.
+            InputError: also if the file is no readable .npz.
         """
         return cls.from_arrays(read_npz(path), hand, str(path))
 
 
 def _finite(array: np.ndarray, source: str, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """The array as float64, of the shape asked for, not empty and finite, or ValueError."""
+    """The array as float64, of the shape asked for, not empty and finite, or InputError."""
     array = np.asarray(array)
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"{source}: {name} is of type {array.dtype}, accepted are real numbers")
+        raise InputError(f"{source}: {name} is of type {array.dtype}, accepted are real numbers")
     fits = len(shape) == array.ndim and all(
         want in (None, size) for want, size in zip(shape, array.shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{source}: {name} has shape {array.shape}, accepted is ({wanted})")
+        raise InputError(f"{source}: {name} has shape {array.shape}, accepted is ({wanted})")
     if not array.size:
-        raise ValueError(f"{source}: {name} is empty, at least one grasp is needed")
+        raise InputError(f"{source}: {name} is empty, at least one grasp is needed")
     if not np.isfinite(array).all():
         bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
-        raise ValueError(f"{source}: {name} holds NaN or infinity, first in grasp {bad[0]}")
+        raise InputError(f"{source}: {name} holds NaN or infinity, first in grasp {bad[0]}")
     return array.astype(np.float64)
 
 
 def _check_scale(vertices: np.ndarray, joints: np.ndarray, source: str) -> None:
-    """ValueError unless the hands are as large as hands are, and the joints lie in them."""
+    """InputError unless the hands are as large as hands are, and the joints lie in them."""
     size = np.ptp(vertices, axis=1).max(axis=1)
     for index in np.flatnonzero((size < SMALLEST) | (size > LARGEST))[:1]:
         hint = "units look like millimetres; " if size[index] > 40 else ""
-        raise ValueError(
+        raise InputError(
             f"{source}: the hand of grasp {index} is {size[index]:.4g} across; {hint}accepted is "
             f"metres, {SMALLEST:g} to {LARGEST:g}"
         )
@@ -127,7 +128,7 @@ def _check_scale(vertices: np.ndarray, joints: np.ndarray, source: str) -> None:
     apart = ((joints < low[:, None]) | (joints > high[:, None])).any(axis=(1, 2))
     apart |= np.ptp(joints, axis=1).max(axis=1) < SMALLEST / 2  # all in one place
     if apart.any():
-        raise ValueError(
+        raise InputError(
             f"{source}: joints of grasp {np.argmax(apart)} don't lie in its hand; accepted are 21 "
             "joints in the frame and unit of the vertices, metres"
         )
@@ -136,24 +137,24 @@ def _check_scale(vertices: np.ndarray, joints: np.ndarray, source: str) -> None:
 def _check_faces(faces: np.ndarray, vertices: np.ndarray, source: str) -> np.ndarray:
     faces, count = np.asarray(faces), vertices.shape[1]
     if faces.dtype.kind not in "iu" or faces.ndim != 2 or faces.shape[1] != 3 or not len(faces):
-        raise ValueError(
+        raise InputError(
             f"{source}: faces has shape {faces.shape} and type {faces.dtype}, accepted is (F, 3) "
             "whole numbers"
         )
     if faces.min() < 0 or faces.max() >= count:
-        raise ValueError(f"{source}: faces name vertices that are not there, accepted is 0..V-1")
+        raise InputError(f"{source}: faces name vertices that are not there, accepted is 0..V-1")
     return faces.astype(np.int64)
 
 
 def _closed(faces: np.ndarray, vertices: np.ndarray, source: str) -> np.ndarray:
-    """The faces, the wrist closed, outward; ValueError if they don't enclose a volume then."""
+    """The faces, the wrist closed, outward; InputError if they don't enclose a volume then."""
     try:
         closed = close_wrist(faces)
-    except ValueError as error:
-        raise ValueError(f"{source}: the hand's surface can't be closed: {error}") from error
+    except InputError as error:
+        raise InputError(f"{source}: the hand's surface can't be closed: {error}") from error
     mesh = trimesh.Trimesh(vertices, closed, process=False)
     if not (mesh.is_watertight and mesh.is_winding_consistent):
-        raise ValueError(
+        raise InputError(
             f"{source}: the hand's surface isn't closed; accepted is one that is open at the wrist "
             "only"
         )

@@ -51,7 +51,7 @@ class HoldTest:
         axes: (A, 3) directions that gravity takes in turn.
 
     Raises:
-        ValueError: if the mesh isn't watertight.
+        InputError: if the mesh isn't watertight.
     """
 
     def __init__(

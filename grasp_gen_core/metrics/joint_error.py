@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from grasp_gen_core.errors import InputError
+
 
 def mpjpe_mm(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Mean distance between joints and the reference's (CHOIR App. C.1, "MPJPE").
@@ -15,11 +17,11 @@ def mpjpe_mm(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
         (B,) millimetres.
 
     Raises:
-        ValueError: if their shapes aren't (B, 21, 3), and the same.
+        InputError: if their shapes aren't (B, 21, 3), and the same.
     """
     joints, reference = np.asarray(joints, float), np.asarray(reference, float)
     if joints.shape != reference.shape or joints.ndim != 3 or joints.shape[1:] != (21, 3):
-        raise ValueError(
+        raise InputError(
             f"joints: shapes {joints.shape} and {reference.shape}, accepted is (B, 21, 3) twice"
         )
     return 1000 * np.linalg.norm(joints - reference, axis=2).mean(axis=1)

@@ -15,6 +15,7 @@ import torch
 import trimesh
 from scipy.spatial import cKDTree
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.metrics.contact_fingers import contact_fingers
 from grasp_gen_core.metrics.contact_ratio import contact_ratio_pct
 from grasp_gen_core.metrics.diversity import CLUSTERS, diversity, scipy_diversity
@@ -198,7 +199,7 @@ def spread_fastgrasp(joints: np.ndarray, mano: np.ndarray | None, seed: int) -> 
 def spread_dvqvae(joints: np.ndarray, mano: np.ndarray | None, seed: int) -> dict[str, float]:
     """The 61 MANO parameters as they are: metres, radians and shape in one distance."""
     if mano is None:
-        raise ValueError(
+        raise InputError(
             "mano: the dvqvae protocol clusters MANO parameters, which these grasps lack"
         )
     return scipy_diversity(mano.astype(float), whiten=False, seed=seed)._asdict()
@@ -219,10 +220,10 @@ def get_protocol(name: str) -> Protocol:
     """The protocol of that name.
 
     Raises:
-        ValueError: if there is none.
+        InputError: if there is none.
     """
     if name not in PROTOCOLS:
-        raise ValueError(f"protocol: {name!r}, accepted are {', '.join(PROTOCOLS)}")
+        raise InputError(f"protocol: {name!r}, accepted are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 

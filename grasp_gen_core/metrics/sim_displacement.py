@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.convex import (
     cached_parts,
     convex_parts,
@@ -99,7 +100,7 @@ class SimTest:
         lost: metres from which the object counts as lost and the run ends.
 
     Raises:
-        ValueError: if the mesh isn't watertight.
+        InputError: if the mesh isn't watertight.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class SimTest:
             faces: (F, 3) their closed surface.
 
         Raises:
-            ValueError: if pybullet isn't installed.
+            InputError: if pybullet isn't installed.
         """
         bullet = import_bullet()
         vertices = np.asarray(vertices, float)
@@ -239,7 +240,7 @@ def import_bullet():
     """The pybullet module, without the line that it prints on stderr when it is loaded.
 
     Raises:
-        ValueError: if it isn't installed.
+        InputError: if it isn't installed.
     """
     if "pybullet" in sys.modules:
         return sys.modules["pybullet"]
@@ -254,7 +255,7 @@ def import_bullet():
 
             flush(None)
     except ImportError as error:
-        raise ValueError(NEEDS_BULLET) from error
+        raise InputError(NEEDS_BULLET) from error
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -265,7 +266,7 @@ def has_bullet() -> bool:
     """Whether pybullet can be imported."""
     try:
         import_bullet()
-    except ValueError:
+    except InputError:
         return False
     return True
 

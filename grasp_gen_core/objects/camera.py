@@ -8,6 +8,7 @@ import numpy as np
 import trimesh
 from scipy import ndimage
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.distance import raycasting_scene
 
 # What a RealSense D435 does, after Intel's tuning guide and its data sheet.
@@ -121,11 +122,11 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
         (4, 4) camera to object; camera axes are x right, y down, z forward.
 
     Raises:
-        ValueError: if eye and target coincide.
+        InputError: if eye and target coincide.
     """
     forward = np.asarray(target, dtype=float) - eye
     if not np.linalg.norm(forward) > 0:
-        raise ValueError("look_at: eye and target coincide, accepted are two different points")
+        raise InputError("look_at: eye and target coincide, accepted are two different points")
     forward /= np.linalg.norm(forward)
     up = [0, 0, 1] if abs(forward[2]) < 0.999 else [0, 1, 0]  # straight down: y is up
     right = np.cross(forward, up)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.meshes import MESH_FORMATS, check_format, check_size, load_mesh
 from grasp_gen_core.objects.sampling import farthest_point, sample_surface
 from grasp_gen_core.types import read_npz
@@ -36,7 +37,7 @@ def load_object(
         points (N, 3) float32, evenly spaced, metres; the mesh, or None for a cloud.
 
     Raises:
-        ValueError: as `load_mesh` and `load_cloud`.
+        InputError: as `load_mesh` and `load_cloud`.
     """
     path = check_format(path, OBJECT_FORMATS)
     if path.suffix.lower() not in MESH_FORMATS or _is_ply_cloud(path):
@@ -62,7 +63,7 @@ def load_cloud(path: str | Path) -> np.ndarray:
         (N, 3) float32, metres.
 
     Raises:
-        ValueError: if the file is missing, of another format, truncated, unreadable, holds pickled
+        InputError: if the file is missing, of another format, truncated, unreadable, holds pickled
             objects, or its points don't pass `check_points`.
     """
     path = check_format(path, CLOUD_FORMATS)
@@ -71,13 +72,13 @@ def load_cloud(path: str | Path) -> np.ndarray:
         arrays = read_npz(path)
         name = next((name for name in NPZ_FIELDS if name in arrays), None)
         if name is None:
-            raise ValueError(f"{path}: holds neither of {' and '.join(NPZ_FIELDS)}")
+            raise InputError(f"{path}: holds neither of {' and '.join(NPZ_FIELDS)}")
         return check_points(arrays[name], f"{path}: {name}")
     readers = {".npy": _read_npy, ".xyz": _read_xyz, ".pcd": _read_pcd, ".ply": _read_ply}
     try:
         points = readers[suffix](path)
     except Exception as error:  # each format's reader fails in ways of its own
-        raise ValueError(f"{path}: not a readable {suffix} cloud: {error}") from error
+        raise InputError(f"{path}: not a readable {suffix} cloud: {error}") from error
     return check_points(points, str(path))
 
 
@@ -89,19 +90,19 @@ def check_points(points: np.ndarray, source: str = "points") -> np.ndarray:
         source: names the points in error messages.
 
     Raises:
-        ValueError: if they aren't numbers, have another shape, leave fewer than 64 finite points,
+        InputError: if they aren't numbers, have another shape, leave fewer than 64 finite points,
             or extend over more than 2 m or less than 5 mm.
     """
     points = np.asarray(points)
     if points.dtype.kind not in "fiu":
-        raise ValueError(f"{source}: of type {points.dtype}, accepted are real numbers")
+        raise InputError(f"{source}: of type {points.dtype}, accepted are real numbers")
     if points.ndim != 2 or points.shape[1] != 3:
-        raise ValueError(f"{source}: shape {points.shape}, accepted is (N, 3)")
+        raise InputError(f"{source}: shape {points.shape}, accepted is (N, 3)")
     with np.errstate(over="ignore"):
         points = points.astype(np.float32)
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) < FEWEST_POINTS:
-        raise ValueError(
+        raise InputError(
             f"{source}: {len(points)} finite points, accepted are at least {FEWEST_POINTS}"
         )
     check_size(np.ptp(points, axis=0), source)
@@ -139,7 +140,7 @@ def _read_ply(path: Path) -> np.ndarray:
     points = trimesh.load(path).vertices
     announced = re.search(rb"element vertex\s+(\d+)", _ply_header(path))
     if announced and len(points) < int(announced[1]):
-        raise ValueError(f"truncated: {len(points)} of {int(announced[1])} points")
+        raise InputError(f"truncated: {len(points)} of {int(announced[1])} points")
     return points
 
 
@@ -152,7 +153,7 @@ def _read_pcd(path: Path) -> np.ndarray:
 
 
 def _check_pcd_length(path: Path) -> None:
-    """ValueError if a .pcd holds less than its header says: open3d would make the rest up."""
+    """InputError if a .pcd holds less than its header says: open3d would make the rest up."""
     header = {}
     with open(path, "rb") as file:
         for line in file:
@@ -174,9 +175,9 @@ def _check_pcd_length(path: Path) -> None:
             packed, unpacked = struct.unpack_from("<II", data)
             is_whole = len(data) >= 8 + packed and unpacked == expected
     except (KeyError, IndexError, ValueError, struct.error) as error:
-        raise ValueError(f"damaged header: {error!r}") from error
+        raise InputError(f"damaged header: {error!r}") from error
     if not is_whole:
-        raise ValueError(f"truncated: less than the {points} points of its header")
+        raise InputError(f"truncated: less than the {points} points of its header")
 
 
 def _is_ply_cloud(path: Path) -> bool:

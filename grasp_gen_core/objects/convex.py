@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 
+from grasp_gen_core.errors import InputError
+
 # Volume between the parts' hulls and the mesh, as shares of the mesh's: of all and of one part.
 # The latter keeps a small deep corner from being filled, such as a drill's between grip and body.
 EXCESS, PART_EXCESS = 0.04, 0.002
@@ -56,7 +58,7 @@ def convex_parts(mesh: trimesh.Trimesh) -> ConvexParts:
         few, as for large vessels with the thinnest walls.
 
     Raises:
-        ValueError: if the mesh isn't watertight and manifold.
+        InputError: if the mesh isn't watertight and manifold.
     """
     check_solid(mesh)
     settings = (EXCESS, PART_EXCESS, MOST_PARTS, GOOD_CUT, TOLERANCE)
@@ -102,9 +104,9 @@ def union_volume(parts: list[trimesh.Trimesh]) -> float:
 
 
 def check_solid(mesh: trimesh.Trimesh) -> None:
-    """ValueError unless the mesh encloses a volume."""
+    """InputError unless the mesh encloses a volume."""
     if not mesh.is_volume:
-        raise ValueError("mesh: not watertight or not outward, accepted are closed meshes")
+        raise InputError("mesh: not watertight or not outward, accepted are closed meshes")
 
 
 def inertia(mesh: trimesh.Trimesh, mass: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,7 +117,7 @@ def inertia(mesh: trimesh.Trimesh, mass: float) -> tuple[np.ndarray, np.ndarray,
         mass: kilograms.
 
     Raises:
-        ValueError: if the mesh isn't watertight.
+        InputError: if the mesh isn't watertight.
     """
     check_solid(mesh)
     moments, axes = np.linalg.eigh(mesh.moment_inertia * (mass / mesh.mass))
@@ -135,7 +137,7 @@ def _cut(mesh: trimesh.Trimesh) -> list[trimesh.Trimesh]:
     )
     if source.status() != manifold3d.Error.NoError:
         reason = source.status().name
-        raise ValueError(f"mesh: {reason}, accepted are meshes whose edges join two faces each")
+        raise InputError(f"mesh: {reason}, accepted are meshes whose edges join two faces each")
     whole = source.volume()
     pieces: list[tuple] = []  # a heap of (-excess, number, piece, hull)
     number, total = 0, 0.0

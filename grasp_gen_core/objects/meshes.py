@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from grasp_gen_core.errors import InputError
+
 MESH_FORMATS = (".ply", ".obj", ".stl", ".glb", ".off")
 SMALLEST, LARGEST = 0.005, 2.0  # metres, of an object's longest side
 SEAM = 1e-5  # metres between vertices along open edges that are meant to be one
@@ -24,20 +26,20 @@ def load_mesh(path: str | Path) -> trimesh.Trimesh:
         path: .ply, .obj, .stl, .glb or .off, in metres.
 
     Raises:
-        ValueError: if the file is missing, of another format, unreadable, without faces, or of a
+        InputError: if the file is missing, of another format, unreadable, without faces, or of a
             size that tells it isn't in metres.
     """
     path = check_format(path, MESH_FORMATS)
     try:
         mesh = trimesh.load_mesh(path, process=False)  # processing drops NaN without a word
     except Exception as error:  # each format's reader fails in ways of its own
-        raise ValueError(f"{path}: not a readable {path.suffix} mesh: {error!r}") from error
+        raise InputError(f"{path}: not a readable {path.suffix} mesh: {error!r}") from error
     if len(mesh.faces) < _announced_faces(path):
-        raise ValueError(f"{path}: empty or damaged, accepted are meshes with faces")
+        raise InputError(f"{path}: empty or damaged, accepted are meshes with faces")
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
-        raise ValueError(f"{path}: damaged, faces name vertices that are not there")
+        raise InputError(f"{path}: damaged, faces name vertices that are not there")
     if not np.isfinite(mesh.vertices).all():
-        raise ValueError(f"{path}: vertices hold NaN or infinity, accepted are finite numbers")
+        raise InputError(f"{path}: vertices hold NaN or infinity, accepted are finite numbers")
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     check_size(mesh.extents, str(path))
     if mesh.is_watertight and mesh.volume < 0:
@@ -61,12 +63,12 @@ def solid(mesh: trimesh.Trimesh, source: str) -> tuple[trimesh.Trimesh, list[str
         A mesh whose `is_volume` holds, and what was mended: nothing if it is the mesh itself.
 
     Raises:
-        ValueError: if it has no faces, holds NaN, or can't be made a solid.
+        InputError: if it has no faces, holds NaN, or can't be made a solid.
     """
     if not len(mesh.faces):
-        raise ValueError(f"{source}: no faces, accepted are closed surfaces")
+        raise InputError(f"{source}: no faces, accepted are closed surfaces")
     if not np.isfinite(mesh.vertices).all():
-        raise ValueError(f"{source}: vertices hold NaN or infinity, accepted are finite numbers")
+        raise InputError(f"{source}: vertices hold NaN or infinity, accepted are finite numbers")
     with np.errstate(divide="ignore", invalid="ignore"):  # trimesh divides by the volume
         if mesh.is_volume and mesh.body_count == 1:
             return mesh, []
@@ -75,9 +77,9 @@ def solid(mesh: trimesh.Trimesh, source: str) -> tuple[trimesh.Trimesh, list[str
             mended, done = step(mended)
             repairs += [done] if done else []
             if not len(mended.faces):
-                raise ValueError(f"{source}: {_fault(mesh)}; accepted are closed surfaces")
+                raise InputError(f"{source}: {_fault(mesh)}; accepted are closed surfaces")
         if not mended.is_volume:
-            raise ValueError(f"{source}: {_fault(mended)}; accepted are closed surfaces")
+            raise InputError(f"{source}: {_fault(mended)}; accepted are closed surfaces")
     return mended, repairs
 
 
@@ -211,11 +213,11 @@ def mesh_files(folder: str | Path) -> list[Path]:
     """The mesh files of a folder, by name.
 
     Raises:
-        ValueError: if there are none.
+        InputError: if there are none.
     """
     files = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in MESH_FORMATS)
     if not files:
-        raise ValueError(f"{folder}: no mesh files there, accepted are {' '.join(MESH_FORMATS)}")
+        raise InputError(f"{folder}: no mesh files there, accepted are {' '.join(MESH_FORMATS)}")
     return files
 
 
@@ -223,7 +225,7 @@ def save_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
     """Write a mesh in the format its suffix names.
 
     Raises:
-        ValueError: if the format is unknown.
+        InputError: if the format is unknown.
     """
     mesh.export(check_format(path, MESH_FORMATS, must_exist=False))
 
@@ -238,24 +240,24 @@ def _announced_faces(path: Path) -> int:
 
 
 def check_format(path: str | Path, formats: Sequence[str], must_exist: bool = True) -> Path:
-    """The path, its suffix being one of the formats and the file being there, or ValueError."""
+    """The path, its suffix being one of the formats and the file being there, or InputError."""
     path = Path(path)
     if path.suffix.lower() not in formats:
-        raise ValueError(f"{path}: unknown format, accepted are {' '.join(formats)}")
+        raise InputError(f"{path}: unknown format, accepted are {' '.join(formats)}")
     if must_exist and not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file")
     return path
 
 
 def check_size(extents: np.ndarray, source: str) -> None:
-    """ValueError unless the longest side (metres) is that of something in a hand's world."""
+    """InputError unless the longest side (metres) is that of something in a hand's world."""
     longest = float(np.max(extents))
     if longest > LARGEST:
-        raise ValueError(
+        raise InputError(
             f"{source}: {longest:.4g} across, units look like millimetres; accepted is metres, "
             f"at most {LARGEST:g}"
         )
     if longest < SMALLEST:
-        raise ValueError(
+        raise InputError(
             f"{source}: only {longest:.4g} across; accepted is metres, at least {SMALLEST:g}"
         )

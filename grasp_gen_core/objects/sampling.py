@@ -6,6 +6,8 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
+from grasp_gen_core.errors import InputError
+
 NUM_NEIGHBOURS = 12
 NUM_DIRECTIONS = 64
 GRAZING = 0.2  # cosine below which a ray skims the neighbours of its point and tells nothing
@@ -42,10 +44,10 @@ def farthest_point(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
         (n,) indices into points, all different unless points coincide.
 
     Raises:
-        ValueError: if there are fewer than n points.
+        InputError: if there are fewer than n points.
     """
     if n > len(points):
-        raise ValueError(f"n: {n} points asked for, but there are only {len(points)}")
+        raise InputError(f"n: {n} points asked for, but there are only {len(points)}")
     # Three separate axes keep each pass over memory contiguous: eight times faster than (N, 3).
     x, y, z = np.ascontiguousarray((points - np.mean(points, axis=0)).T, dtype=np.float32)
     distance = np.full(len(points), np.inf, dtype=np.float32)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.camera import DepthCamera, random_view
 from grasp_gen_core.objects.clouds import FEWEST_POINTS, even_surface, thin
 
@@ -46,15 +47,15 @@ def view_object(
         seed: same seed, same view.
 
     Raises:
-        ValueError: if the view is unknown, or shows fewer than 64 points.
+        InputError: if the view is unknown, or shows fewer than 64 points.
     """
     if view not in VIEWS:
-        raise ValueError(f"view: {view!r}, accepted are {', '.join(VIEWS)}")
+        raise InputError(f"view: {view!r}, accepted are {', '.join(VIEWS)}")
     if view == "camera":
         return _camera_view(mesh, num_points, seed)
     keep = int(KEPT[view] * num_points)
     if keep < FEWEST_POINTS:
-        raise ValueError(
+        raise InputError(
             f"num_points: {num_points} leave {keep} under {view}, accepted are {FEWEST_POINTS}"
         )
     points = even_surface(mesh, num_points, seed)
@@ -76,7 +77,7 @@ def _camera_view(mesh: trimesh.Trimesh, num_points: int, seed: int) -> ObjectVie
         points = DepthCamera().capture(mesh, pose, number)
         if len(points) >= FEWEST_POINTS:
             return ObjectView(thin(points, num_points, seed), pose)
-    raise ValueError(
+    raise InputError(
         f"camera: fewer than {FEWEST_POINTS} points seen from {CAMERA_TRIES} places, accepted are "
         "larger objects"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_network
 from grasp_gen_core.hand import ManoHand
 
@@ -31,7 +32,7 @@ def get_refiner(
         generator: that proposes the hands; "grasp_tta" adapts its decoder.
 
     Raises:
-        ValueError: if the name is unknown, or the refiner needs another generator.
+        InputError: if the name is unknown, or the refiner needs another generator.
     """
     if name in NAMES and name not in LEARNED:
         return partial(import_module(f"{__name__}.{name}").refine, hand=hand)
@@ -43,12 +44,12 @@ def get_refiner(
             from grasp_gen_core.refiners import grasp_tta
 
             if not hasattr(generator, "recognise"):
-                raise ValueError(
+                raise InputError(
                     f"refiner: {name!r} adapts the decoder of grasp_cvae, accepted with no other "
                     "generator"
                 )
             return partial(grasp_tta.refine, generator=generator, contact_net=network)
-    raise ValueError(
+    raise InputError(
         f"refiner: {name!r}, accepted are none, {', '.join(NAMES)}, and folders of weights that "
         "refine"
     )

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from grasp_gen_core.errors import InputError
+
 PER_ROUND = 40  # hands at most that are optimised at once on one object
 PER_OBJECT = 20  # grasps kept of a procedural object
 ROUNDS = 3  # as many on an object that gave less than half of what was wanted
@@ -78,7 +80,7 @@ def synthesize(
         The dataset's table.
 
     Raises:
-        ValueError: if there are no objects, `count` isn't positive, nothing was kept, Bullet isn't
+        InputError: if there are no objects, `count` isn't positive, nothing was kept, Bullet isn't
             installed, or a table lies in `out` that this run wouldn't contain.
     """
     from tqdm import tqdm
@@ -90,7 +92,7 @@ def synthesize(
 
     import_bullet()  # told before the work
     if count < 1:
-        raise ValueError(f"count: {count}, accepted are positive numbers")
+        raise InputError(f"count: {count}, accepted are positive numbers")
     device = str(select_device(device))
     names, folder = list_objects(objects, count, seed)
     out = Path(out)
@@ -150,7 +152,7 @@ def synthesize(
         reasons = "; ".join(
             f"{name}: {_reason(found)}" for name, found in list(reports.items())[:5]
         )
-        raise ValueError(f"{objects}: no grasp was kept ({reasons})")
+        raise InputError(f"{objects}: no grasp was kept ({reasons})")
     table = write_table(out, done)
     (out / RUN).write_text(json.dumps(run, indent=1) + "\n")
     (out / REPORT).write_text(json.dumps(reports, indent=1) + "\n")
@@ -167,7 +169,7 @@ def synthesize(
 
 
 def _check_run(out: Path, run: dict) -> None:
-    """ValueError if there is a table already that the run would replace by another one."""
+    """InputError if there is a table already that the run would replace by another one."""
     from grasp_gen_core.data.dataset import TABLE
 
     if not (out / TABLE).exists():
@@ -178,7 +180,7 @@ def _check_run(out: Path, run: dict) -> None:
     if known | {"count": 0} == run | {"count": 0} and known["count"] <= run["count"]:
         return
     made = ", ".join(f"{name} {value}" for name, value in known.items()) or "another way"
-    raise ValueError(
+    raise InputError(
         f"{out}: holds grasps already, made by {made}; accepted are the same with as large a "
         "count, or another folder"
     )
@@ -255,7 +257,7 @@ def _one_object(
             report.failed.update(failed)
             if len(kept) < HOPELESS * hands:
                 break
-    except ValueError as error:
+    except InputError as error:
         report.error = str(error)
     if tables:
         report.kept = pd.concat(tables, ignore_index=True)

@@ -64,7 +64,7 @@ class GraspMaker:
             hands failed at which test.
 
         Raises:
-            ValueError: if no grasp type fits the object anywhere.
+            InputError: if no grasp type fits the object anywhere.
         """
         found = optimise_grasps(self.target, self.hand, count, seed)
         with torch.no_grad():

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.functional import normalize
 
 from grasp_gen_core.contact import energies
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.variables import HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -107,7 +108,7 @@ def optimise_grasps(
         steps: Adam steps.
 
     Raises:
-        ValueError: if no grasp type fits the object anywhere.
+        InputError: if no grasp type fits the object anywhere.
     """
     rng = torch.Generator(device="cpu").manual_seed(seed)
     shapes = pre_shapes(hand)
@@ -125,7 +126,7 @@ def optimise_grasps(
             found.append(close_hands(starts, way.solid, target, hand, steps))
     if not found:
         widest = 100 * max(kind.width[1] for kind in GRASP_TYPES)
-        raise ValueError(
+        raise InputError(
             "no grasp type fits anywhere: accepted are objects standing along z, with places up to "
             f"{widest:.0f} cm wide within reach from above or from the side"
         )

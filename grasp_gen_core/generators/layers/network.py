@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 
 
@@ -38,10 +39,10 @@ class Network(nn.Module):
         """From now on `loss` is this stage's, its parts are trained and all others frozen.
 
         Raises:
-            ValueError: if there is no such stage.
+            InputError: if there is no such stage.
         """
         if stage not in self.stages:
-            raise ValueError(f"stages: {stage!r}, accepted are {', '.join(self.stages) or 'none'}")
+            raise InputError(f"stages: {stage!r}, accepted are {', '.join(self.stages) or 'none'}")
         self.stage = stage
         for name, part in self.named_children():
             part.requires_grad_(name in self.stages[stage]).train(name in self.stages[stage])

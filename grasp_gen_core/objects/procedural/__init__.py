@@ -12,6 +12,7 @@ import numpy as np
 import trimesh
 from numpy.random import Generator
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.procedural import containers, solids
 
 _MAKERS: dict[str, Callable[[Generator], trimesh.Trimesh]] = {
@@ -63,10 +64,10 @@ def make_object(family: str, seed: int) -> trimesh.Trimesh:
         A watertight mesh, metres, z up, centred at the middle of its bounding box.
 
     Raises:
-        ValueError: if the family is unknown.
+        InputError: if the family is unknown.
     """
     if family not in _MAKERS:
-        raise ValueError(f"family: {family!r}, accepted are {', '.join(FAMILIES)}")
+        raise InputError(f"family: {family!r}, accepted are {', '.join(FAMILIES)}")
     mesh = _MAKERS[family](np.random.default_rng([seed, *family.encode()]))
     mesh.apply_scale(0.001)
     return mesh.apply_translation(-mesh.bounds.mean(axis=0))
