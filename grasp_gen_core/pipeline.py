@@ -20,7 +20,8 @@ from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
-from grasp_gen_core.objects.clouds import check_points, thin
+from grasp_gen_core.objects.cleaning import clean_points
+from grasp_gen_core.objects.clouds import thin
 from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import outward_normals
@@ -32,6 +33,7 @@ from grasp_gen_core.types import (
     HAND_POSE,
     TRANSL,
     GraspSet,
+    Observation,
     check_mano,
     check_side,
 )
@@ -199,7 +201,8 @@ class GraspPipeline:
     def look_at(self, points: np.ndarray, seed: int, field: DistanceGrid | None) -> Scene:
         """What the stages need to know of an object; mirrored for left hands."""
         self.timings, self._clock = {}, time.perf_counter()
-        points = thin(check_points(points), MAX_POINTS, seed)
+        given = points.points if isinstance(points, Observation) else points
+        points = thin(clean_points(given)[0], MAX_POINTS, seed)
         cloud = torch.from_numpy(points)
         if self.side == "left":
             cloud = mirror_points(cloud)

@@ -6,18 +6,42 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grasp_gen_core.errors import InputError
 
+if TYPE_CHECKING:
+    import trimesh
+
 MANO_SIZE = 61
 BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL = slice(0, 10), slice(10, 13), slice(13, 58), slice(58, 61)
 NUM_VERTICES, NUM_FACES = 778, 1538
 SIDES = ("right", "left")
+FAR = 64.0  # metres from the origin, from where on float32 is off by more than 4 um
 # All that numpy and zipfile raise over foreign, truncated or hostile files.
 NOT_NPZ = (OSError, ValueError, EOFError, AttributeError, MemoryError, NotImplementedError)
 NOT_NPZ += (zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of an object, in one frame, in metres.
+
+    Args:
+        points: (N, 3), see `lean`.
+        normals: (N, 3) the points' outward unit normals, None where they aren't known.
+        viewpoint: (3,) where the camera stood, None where that isn't known.
+        mesh: the surface that the points were taken from, where there is one.
+        notes: what was dropped of the input, and what is odd about it.
+    """
+
+    points: np.ndarray
+    normals: np.ndarray | None = None
+    viewpoint: np.ndarray | None = None
+    mesh: trimesh.Trimesh | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -138,6 +162,12 @@ def check_mano(mano: np.ndarray) -> np.ndarray:
     if not np.isfinite(mano).all():
         raise InputError("mano: contains NaN or infinity, accepted are finite numbers")
     return mano
+
+
+def lean(lengths: np.ndarray) -> np.ndarray:
+    """Lengths in metres as float32, or as float64 where float32 can't hold them to 4 um."""
+    far = len(lengths) and np.abs(lengths).max() >= FAR
+    return lengths.astype(np.float64 if far else np.float32)
 
 
 def check_side(side: str) -> str:

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import rclpy
-import trimesh
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
@@ -18,12 +17,13 @@ from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.camera import DepthCamera, random_view
 from grasp_gen_core.objects.clouds import load_object
 from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.types import Observation
 from grasp_gen_ros.conversions import make_cloud
 
 MESH_POINTS = 4096
 
 
-def demo_object(path: str = "", seed: int = 0) -> tuple[np.ndarray, trimesh.Trimesh | None]:
+def demo_object(path: str = "", seed: int = 0) -> Observation:
     """What the publisher shows.
 
     Args:
@@ -31,8 +31,7 @@ def demo_object(path: str = "", seed: int = 0) -> tuple[np.ndarray, trimesh.Trim
         seed: of the mug's shape, the view and its noise, or of the mesh's samples.
 
     Returns:
-        points (N, 3) in metres, and the mesh they were taken from where there is one; of the mug
-        in a frame that stands at the camera, z up.
+        Of the mug in a frame that stands at the camera, z up.
 
     Raises:
         InputError: if the file can't be read.
@@ -43,7 +42,7 @@ def demo_object(path: str = "", seed: int = 0) -> tuple[np.ndarray, trimesh.Trim
     camera_pose = random_view(mesh, seed)
     points = DepthCamera().capture(mesh, camera_pose, seed)
     mesh.apply_translation(-camera_pose[:3, 3])
-    return points @ camera_pose[:3, :3].T, mesh
+    return Observation(points @ camera_pose[:3, :3].T, viewpoint=np.zeros(3), mesh=mesh)
 
 
 class ObjectCloudPublisher(Node):
@@ -59,7 +58,7 @@ class ObjectCloudPublisher(Node):
         seed = self.declare_parameter("seed", 0).value
         period = self.declare_parameter("period", 1.0).value
         self._frame = self.declare_parameter("frame_id", "camera").value
-        self._points, _ = demo_object(path, seed)
+        self._points = demo_object(path, seed).points
         self._publisher = self.create_publisher(PointCloud2, "object_cloud", 1)
         self.create_timer(period, self._publish)
         topic = self._publisher.topic_name

@@ -50,7 +50,7 @@ def run(path: str, num: int, seed: int, out: Path) -> None:
         InputError: if the object file can't be read.
         DemoFailed: if a process ends or stalls, or the node refuses the cloud.
     """
-    _, mesh = demo_object(path, seed)
+    mesh = demo_object(path, seed).mesh
     out.mkdir(parents=True, exist_ok=True)
     # A domain and namespace of its own: nothing else on this machine or network hears the demo.
     os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)

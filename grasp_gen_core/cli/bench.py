@@ -35,20 +35,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     say = (lambda *words: None) if arguments.quiet else tell
     if arguments.object:
-        points, _ = load(arguments.object, arguments.seed)
+        seen = load(arguments.object, arguments.seed)
     else:
         from grasp_gen_core.objects.procedural import make_object
         from grasp_gen_core.objects.sampling import sample_surface
+        from grasp_gen_core.types import Observation
 
         bottle = make_object("bottle", seed=arguments.seed)
-        points, _ = sample_surface(bottle, NUM_POINTS, arguments.seed)
+        seen = Observation(*sample_surface(bottle, NUM_POINTS, arguments.seed))
     started = time.perf_counter()
     pipeline = build_pipeline(arguments)
     loading = time.perf_counter() - started
     calls = []
     for number in range(arguments.repeat + 1):
         _, total = time_s(
-            lambda: pipeline(points, num=arguments.num, seed=arguments.seed), pipeline.device
+            lambda: pipeline(seen, num=arguments.num, seed=arguments.seed), pipeline.device
         )
         calls.append({**pipeline.timings, "total": total, "per grasp": total / arguments.num})
         say(f"call {number} of {arguments.repeat}: {total:.2f} s" + " (warm-up)" * (number == 0))

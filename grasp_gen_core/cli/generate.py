@@ -40,14 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     if picture:
         import PIL  # noqa: F401  what is missing is told before the work
 
-    points, mesh = load(arguments.object, arguments.seed)
+    seen = load(arguments.object, arguments.seed)
     pipeline = build_pipeline(arguments)
     # Nothing is said before all input is known to be good: errors stand alone.
     say = (lambda *words: None) if arguments.quiet else tell
-    words = f"{len(points)} points, {arguments.num} grasps on {pipeline.device} ..."
+    words = f"{len(seen.points)} points, {arguments.num} grasps on {pipeline.device} ..."
     say(f"{arguments.object}: {words}")
     started = time.perf_counter()
-    grasps = pipeline(points, num=arguments.num, seed=arguments.seed)
+    grasps = pipeline(seen, num=arguments.num, seed=arguments.seed)
     say(f"{len(grasps)} grasps in {time.perf_counter() - started:.1f} s")
 
     grasps.save(out)
@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         from grasp_gen_core.render import export_glb, render_grasps
 
         if picture:
-            render_grasps(grasps, picture, mesh)
+            render_grasps(grasps, picture, seen.mesh)
         if scene:
-            export_glb(grasps, scene, mesh)
+            export_glb(grasps, scene, seen.mesh)
     outputs.tell()
     print_grasps(grasps)
     return 0

@@ -15,6 +15,7 @@ from grasp_gen_core.errors import InputError
 if TYPE_CHECKING:
     from grasp_gen_core.evaluation import Evaluation
     from grasp_gen_core.pipeline import GraspPipeline
+    from grasp_gen_core.types import Observation
 
 BAD_INPUT = 2
 OBJECT_HELP = (
@@ -142,8 +143,8 @@ def check_writable(path: Path, suffix: str) -> None:
         raise InputError(f"{path}: cannot be written, permission denied")
 
 
-def load(path: str, seed: int):
-    """Points (N, 3), and the mesh when the file holds one."""
+def load(path: str, seed: int) -> Observation:
+    """The object of a file."""
     prepare()
     from grasp_gen_core.objects.clouds import load_object
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 import re
 import struct
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import trimesh
 
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.objects.meshes import MESH_FORMATS, check_format, check_size, load_mesh
+from grasp_gen_core.objects.cleaning import clean_points
+from grasp_gen_core.objects.meshes import MESH_FORMATS, check_format, load_mesh
 from grasp_gen_core.objects.sampling import farthest_point, sample_surface
-from grasp_gen_core.types import read_npz
+from grasp_gen_core.types import Observation, lean, read_npz
 
 CLOUD_FORMATS = (".pcd", ".ply", ".npy", ".npz", ".xyz")
 OBJECT_FORMATS = tuple(dict.fromkeys(MESH_FORMATS + CLOUD_FORMATS))
 NPZ_FIELDS = ("points", "object_points")
-FEWEST_POINTS = 64
 OVERSAMPLING = 8  # random points per point that farthest-point sampling keeps
 
 
-def load_object(
-    path: str | Path, num_points: int = 2048, seed: int = 0
-) -> tuple[np.ndarray, trimesh.Trimesh | None]:
-    """Points of an object from a mesh or a cloud file.
+def load_object(path: str | Path, num_points: int = 2048, seed: int = 0) -> Observation:
+    """An object from a mesh or a cloud file, its points evenly spaced.
 
     Args:
         path: a mesh (.ply .obj .stl .glb .off) or a cloud (.pcd .ply .npy .npz .xyz), in metres;
@@ -34,37 +33,40 @@ def load_object(
         seed: same seed, same points.
 
     Returns:
-        points (N, 3) float32, evenly spaced, metres; the mesh, or None for a cloud.
+        Of a mesh with its normals, if it is closed: else nothing tells which side is outside.
 
     Raises:
         InputError: as `load_mesh` and `load_cloud`.
     """
     path = check_format(path, OBJECT_FORMATS)
     if path.suffix.lower() not in MESH_FORMATS or _is_ply_cloud(path):
-        return thin(load_cloud(path), num_points, seed), None
+        cloud = load_cloud(path)
+        return replace(cloud, points=thin(cloud.points, num_points, seed))
     mesh = load_mesh(path)
-    return even_surface(mesh, num_points, seed), mesh
+    centre = mesh.bounds.mean(axis=0)
+    near = trimesh.Trimesh(mesh.vertices - centre, mesh.faces, process=False)
+    points, normals = even_surface(near, num_points, seed)
+    points = lean(points + centre)
+    return Observation(points, normals if mesh.is_watertight else None, mesh=mesh)
 
 
-def even_surface(mesh: trimesh.Trimesh, n: int, seed: int = 0) -> np.ndarray:
-    """(n, 3) float32 points spread evenly over a mesh; same seed, same points."""
-    points, _ = sample_surface(mesh, OVERSAMPLING * n, seed)
-    return thin(points, n, seed)
+def even_surface(mesh: trimesh.Trimesh, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 3) float32 points spread evenly over a mesh, and their normals, by seed."""
+    points, normals = sample_surface(mesh, OVERSAMPLING * n, seed)
+    chosen = farthest_point(points, n, seed)
+    return points[chosen], normals[chosen]
 
 
-def load_cloud(path: str | Path) -> np.ndarray:
+def load_cloud(path: str | Path) -> Observation:
     """Points of a cloud file, or the vertices of a .ply mesh, without NaN.
 
     Args:
         path: .pcd .ply .npy .npz .xyz, in metres; an .npz holds `points` or `object_points`, an
             .npy is (N, 3), an .xyz has x y z first in each line.
 
-    Returns:
-        (N, 3) float32, metres.
-
     Raises:
         InputError: if the file is missing, of another format, truncated, unreadable, holds pickled
-            objects, or its points don't pass `check_points`.
+            objects, or its points don't pass `clean_points`.
     """
     path = check_format(path, CLOUD_FORMATS)
     suffix = path.suffix.lower()
@@ -73,40 +75,18 @@ def load_cloud(path: str | Path) -> np.ndarray:
         name = next((name for name in NPZ_FIELDS if name in arrays), None)
         if name is None:
             raise InputError(f"{path}: holds neither of {' and '.join(NPZ_FIELDS)}")
-        return check_points(arrays[name], f"{path}: {name}")
+        return _observed(arrays[name], f"{path}: {name}")
     readers = {".npy": _read_npy, ".xyz": _read_xyz, ".pcd": _read_pcd, ".ply": _read_ply}
     try:
         points = readers[suffix](path)
     except Exception as error:  # each format's reader fails in ways of its own
         raise InputError(f"{path}: not a readable {suffix} cloud: {error}") from error
-    return check_points(points, str(path))
+    return _observed(points, str(path))
 
 
-def check_points(points: np.ndarray, source: str = "points") -> np.ndarray:
-    """The points as (N, 3) float32 without rows that hold NaN or infinity.
-
-    Args:
-        points: (N, 3) metres.
-        source: names the points in error messages.
-
-    Raises:
-        InputError: if they aren't numbers, have another shape, leave fewer than 64 finite points,
-            or extend over more than 2 m or less than 5 mm.
-    """
-    points = np.asarray(points)
-    if points.dtype.kind not in "fiu":
-        raise InputError(f"{source}: of type {points.dtype}, accepted are real numbers")
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise InputError(f"{source}: shape {points.shape}, accepted is (N, 3)")
-    with np.errstate(over="ignore"):
-        points = points.astype(np.float32)
-    points = points[np.isfinite(points).all(axis=1)]
-    if len(points) < FEWEST_POINTS:
-        raise InputError(
-            f"{source}: {len(points)} finite points, accepted are at least {FEWEST_POINTS}"
-        )
-    check_size(np.ptp(points, axis=0), source)
-    return points
+def _observed(points: np.ndarray, source: str) -> Observation:
+    points, notes = clean_points(points, source)
+    return Observation(points, notes=tuple(notes))
 
 
 def thin(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,8 @@ import trimesh
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.camera import DepthCamera, random_view
-from grasp_gen_core.objects.clouds import FEWEST_POINTS, even_surface, thin
+from grasp_gen_core.objects.cleaning import FEWEST_POINTS
+from grasp_gen_core.objects.clouds import even_surface, thin
 
 VIEWS = ("full", "mask50", "mask90", "camera", "mesh")
 KEPT = {"mesh": 1.0, "full": 1.0, "mask50": 0.5, "mask90": 0.1}  # share of the points
@@ -58,7 +59,7 @@ def view_object(
         raise InputError(
             f"num_points: {num_points} leave {keep} under {view}, accepted are {FEWEST_POINTS}"
         )
-    points = even_surface(mesh, num_points, seed)
+    points, _ = even_surface(mesh, num_points, seed)
     if keep < num_points:
         points = one_side(points, keep, np.random.default_rng(seed))
     return ObjectView(points, np.eye(4))
