@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 import zlib
 from dataclasses import dataclass, field, fields
@@ -30,7 +31,7 @@ class Observation:
     """What is known of an object, in one frame, in metres.
 
     Args:
-        points: (N, 3), see `lean`.
+        points: (N, 3), as exact as they came.
         normals: (N, 3) the points' outward unit normals, None where they aren't known.
         viewpoint: (3,) where the camera stood, None where that isn't known.
         mesh: the surface that the points were taken from, where there is one.
@@ -88,6 +89,8 @@ class GraspSet:
         approach: (B, 3) unit direction in which the palm moves towards the object.
         pregrasp: (B, 61) hand parameters with fingers opened, backed off against `approach`.
         metrics: what the score was made of, each (B,), the unit in the name.
+        info: where the grasps come from (generator, refiner, version, seed, device, seconds by
+            stage), and `notes` on the input; what JSON can hold.
     """
 
     mano: np.ndarray
@@ -102,6 +105,7 @@ class GraspSet:
     approach: np.ndarray
     pregrasp: np.ndarray
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
+    info: dict = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.mano)
@@ -111,7 +115,8 @@ class GraspSet:
 
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz; metrics are stored as `metric_<name>`."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metrics"}
+        arrays = {name: getattr(self, name) for name in self.arrays()}
+        arrays |= {"info": json.dumps(self.info)}
         arrays |= {f"metric_{name}": value for name, value in self.metrics.items()}
         # An open file keeps numpy from appending .npz to the name the user chose.
         with open(path, "wb") as file:
@@ -133,12 +138,21 @@ class GraspSet:
         Raises:
             InputError: if an array lacks.
         """
-        names = [f.name for f in fields(cls) if f.name != "metrics"]
+        names = cls.arrays()
         if missing := [name for name in names if name not in arrays]:
             raise InputError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
         metrics = {k.removeprefix("metric_"): v for k, v in arrays.items() if k[:7] == "metric_"}
         values = {name: arrays[name] for name in names} | {"side": str(arrays["side"])}
-        return cls(**values, metrics=metrics)
+        try:
+            info = json.loads(str(arrays.get("info", "{}")))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{source}: info: {error}, accepted is JSON") from error
+        return cls(**values, metrics=metrics, info=info)
+
+    @classmethod
+    def arrays(cls) -> list[str]:
+        """Names of the arrays that every set has."""
+        return [one.name for one in fields(cls) if one.name not in ("metrics", "info")]
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -155,13 +169,15 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def check_mano(mano: np.ndarray) -> np.ndarray:
-    """(B, 61) float32, or InputError."""
-    mano = np.asarray(mano, dtype=np.float32)
+    """(B, 61) of `lean` numbers, or InputError."""
+    mano = np.asarray(mano)
+    if mano.dtype.kind not in "fiu":
+        raise InputError(f"mano: of type {mano.dtype}, accepted are real numbers")
     if mano.ndim != 2 or mano.shape[1] != MANO_SIZE:
         raise InputError(f"mano: shape {mano.shape}, accepted is (B, {MANO_SIZE})")
     if not np.isfinite(mano).all():
         raise InputError("mano: contains NaN or infinity, accepted are finite numbers")
-    return mano
+    return lean(mano)
 
 
 def lean(lengths: np.ndarray) -> np.ndarray:

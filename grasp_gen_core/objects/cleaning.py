@@ -6,7 +6,6 @@ import numpy as np
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.meshes import check_size
-from grasp_gen_core.types import lean
 
 FEWEST_POINTS = 64
 
@@ -19,7 +18,7 @@ def clean_points(points: np.ndarray, source: str = "points") -> tuple[np.ndarray
         source: names the points in error messages.
 
     Returns:
-        (M, 3) `lean` numbers; notes on what was dropped.
+        (M, 3) as exact as they came; notes on what was dropped.
 
     Raises:
         InputError: if they aren't numbers, have another shape, leave fewer than 64 finite points,
@@ -30,10 +29,11 @@ def clean_points(points: np.ndarray, source: str = "points") -> tuple[np.ndarray
         raise InputError(f"{source}: of type {points.dtype}, accepted are real numbers")
     if points.ndim != 2 or points.shape[1] != 3:
         raise InputError(f"{source}: shape {points.shape}, accepted is (N, 3)")
+    points = points.astype(np.promote_types(points.dtype, np.float32), copy=False)
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) < FEWEST_POINTS:
         raise InputError(
             f"{source}: {len(points)} finite points, accepted are at least {FEWEST_POINTS}"
         )
     check_size(np.ptp(points, axis=0), source)
-    return lean(points), []
+    return points, []

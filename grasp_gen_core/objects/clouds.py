@@ -90,19 +90,19 @@ def _observed(points: np.ndarray, source: str) -> Observation:
 
 
 def thin(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
-    """At most n of the points, evenly spread whatever the density was.
+    """At most n of the points (N, 3), evenly spread whatever the density was, by seed."""
+    return points[evenly(points, n, seed)]
 
-    Args:
-        points: (N, 3).
-        n: the most to keep.
-        seed: same seed, same points.
-    """
+
+def evenly(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """(M,) indices of at most n of the points (N, 3), evenly spread, by seed."""
+    some = np.arange(len(points))
     if len(points) <= n:
-        return points
+        return some
     if len(points) > OVERSAMPLING * n:
         rng = np.random.default_rng(seed)
-        points = points[rng.choice(len(points), OVERSAMPLING * n, replace=False, shuffle=False)]
-    return points[farthest_point(points, n, seed)]
+        some = rng.choice(len(points), OVERSAMPLING * n, replace=False, shuffle=False)
+    return some[farthest_point(points[some], n, seed)]
 
 
 def _read_npy(path: Path) -> np.ndarray:
