@@ -16,6 +16,7 @@ NOWHERE = 1e9  # metres: what lies further off is a code for "nothing seen", as 
 HEAP = 50  # times as many points as elsewhere at one place are such a code, too, ...
 HEAP_SHARE = 0.01  # ... if they are this share of all
 SAMPLE = 4096  # points, or pairs of them, that are looked at where all aren't needed
+HULL = 512  # points whose hull tells a cloud's width
 ASTRAY = 3.0  # median distances between two points of a cloud: flying pixels keep off further
 FLYING_SHARE = 0.005  # of all points, in a group of flying pixels at most
 
@@ -126,8 +127,7 @@ def _groups(points: np.ndarray, gap: float) -> np.ndarray:
 
 def _oddities(points: np.ndarray) -> list[str]:
     """What tells that a cloud isn't one object which a hand can hold."""
-    if len(points) > SAMPLE:
-        points = points[np.random.default_rng(0).choice(len(points), SAMPLE, replace=False)]
+    points = np.random.default_rng(0).permutation(points)[:SAMPLE]
     found = []
     if _is_on_a_table(points):
         found.append("a large plane goes on beyond what stands on it: a table isn't removed?")
@@ -135,7 +135,7 @@ def _oddities(points: np.ndarray) -> list[str]:
     size = np.bincount(_groups(points, max(APART[0], APART[1] * spacing)))
     if (many := np.count_nonzero(size > CLUSTER_SHARE * len(points))) > 1:
         found.append(f"{many} separate clusters of points: more than one object?")
-    if (width := _width(points)) > SPAN:
+    if (width := _width(points[:HULL])) > SPAN:
         found.append(f"{width:.2g} m across where it is narrowest: more than a hand can span")
     return found
 
