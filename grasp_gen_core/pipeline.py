@@ -43,7 +43,6 @@ from grasp_gen_core.types import (
 
 MOST = 1024  # grasps in a call
 FARTHEST = 1.0  # metres between the object and a hand that is to be refined
-SIGHT = 10.0  # metres that depth cameras see at most
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
 GRID_PITCH = 0.004
 REFINED = 2  # promising proposals that are refined for each grasp returned; ranking keeps the best
@@ -223,11 +222,9 @@ class GraspPipeline:
         if known:
             normals = frame.turn_into(seen.normals[chosen])
         else:
-            viewpoint = None if seen.viewpoint is None else frame.into(np.asarray(seen.viewpoint))
-            # Unless told, a camera may have stood at the origin, if that isn't out of its sight.
-            near = np.linalg.norm(frame.origin) < SIGHT and viewpoint is None
-            shift = frame.into(np.zeros(3)) if near else np.float32(0)
-            normals = outward_normals(local - shift, viewpoint)
+            # Unless told, a camera may have stood at the origin.
+            eye = np.zeros(3) if seen.viewpoint is None else np.asarray(seen.viewpoint)
+            normals = outward_normals(local, frame.into(eye))
         grid = object_field(local, normals) if field is None else FieldInFrame(field, frame)
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
         notes = [*seen.notes, *notes]

@@ -20,6 +20,11 @@ from grasp_gen_core.types import Observation
 MAP = np.array([836419.8, 818050.7, 4.88])  # metres, such as surveyors have them
 
 
+class FirstCoordinate(torch.nn.Module):
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        return points[..., 0]
+
+
 def motion(number: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
     """A rotation (3, 3) and a shift (3,) of that length."""
     way = np.random.default_rng(number).normal(size=3)

@@ -12,6 +12,8 @@ from grasp_gen_core.errors import InputError
 
 MESH_FORMATS = (".ply", ".obj", ".stl", ".glb", ".off")
 SMALLEST, LARGEST = 0.005, 2.0  # metres, of an object's longest side
+GRASPABLE = 0.03, 0.5  # metres, of most things that people hold
+UNITS = {"millimetres": 0.001, "centimetres": 0.01, "inches": 0.0254}
 SEAM = 1e-5  # metres between vertices along open edges that are meant to be one
 # A flat lid over a hole of width d in a surface of radius R is off by d^2 / 8R: 0.1 mm at 5 mm in
 # something as thick as a can.
@@ -253,8 +255,11 @@ def check_size(extents: np.ndarray, source: str) -> None:
     """InputError unless the longest side (metres) is that of something in a hand's world."""
     longest = float(np.max(extents))
     if longest > LARGEST:
+        low, high = GRASPABLE
+        likely = [name for name, unit in UNITS.items() if low <= longest * unit <= high]
+        unless = f" unless these are {' or '.join(likely)}" if likely else ""
         raise InputError(
-            f"{source}: {longest:.4g} across, units look like millimetres; accepted is metres, "
+            f"{source}: {longest:.4g} across, too large{unless}; accepted is metres, "
             f"at most {LARGEST:g}"
         )
     if longest < SMALLEST:
