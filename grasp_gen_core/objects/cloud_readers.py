@@ -66,8 +66,10 @@ def read_xyz(path: Path) -> Seen:
 
 def _split(line: str) -> list[float] | None:
     """Three numbers with decimal points, or None."""
+    if "," not in line and ";" not in line:
+        return _numbers(line.split(None, 3))
     words = re.split(r"\s*[,;]\s*|\s+", line.strip())
-    return _numbers(words) if not _split_decimal_commas(line) else None
+    return None if _split_decimal_commas(line) else _numbers(words)
 
 
 def _split_decimal_commas(line: str) -> list[float] | None:
