@@ -26,8 +26,10 @@ def rows(array, form="%.10g", sep=" ") -> str:
     return "\n".join(sep.join(form % x for x in row) for row in array) + "\n"
 
 
-def obj(polygons=POLYGONS, v="v ", f="f ", sep=" ", tail="", index="%d", end="\n") -> bytes:
-    text = "".join(v + sep.join(f"{x:+.10g}" for x in c) + tail + end for c in CORNERS)
+def obj(
+    polygons=POLYGONS, v="v ", f="f ", sep=" ", tail="", index="%d", end="\n", corners=CORNERS
+) -> bytes:
+    text = "".join(v + sep.join(f"{x:+.17g}" for x in c) + tail + end for c in corners)
     text += "".join(f + sep.join(index % (i + 1) for i in p) + tail + end for p in polygons)
     return text.encode()
 
@@ -69,7 +71,7 @@ OBJS = {
 
 def off(head="OFF\n{} {} 0\n", corner="", face="", corners=CORNERS, polygons=POLYGONS) -> bytes:
     text = head.format(len(corners), len(polygons))
-    text += "".join(" ".join(f"{x:.10g}" for x in c) + corner + "\n" for c in corners)
+    text += "".join(" ".join(f"{x:.17g}" for x in c) + corner + "\n" for c in corners)
     text += "".join(" ".join(map(str, [len(p), *p])) + face + "\n" for p in polygons)
     return text.encode()
 
@@ -99,8 +101,9 @@ OFFS = {
 
 
 def ply(
-    form="ascii", xyz="float", count="uchar", index="int", name="vertex_indices", more="", tail=b""
-) -> bytes:
+    form="ascii", xyz="float", count="uchar", index="int", name="vertex_indices", more="", tail=b"",
+    polygons=POLYGONS, corners=CORNERS,
+) -> bytes:  # fmt: skip
     """All polygons; `more` faces carry three floats, as texture coordinates are."""
     code = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"}
     code |= {"float": "f4", "double": "f8", "int32": "i4", "uint8": "u1", "float32": "f4"}
@@ -109,13 +112,13 @@ def ply(
     head += f"element face 8\nproperty list {count} {index} {name}\n{more}end_header\n"
     extra = [3, 0.0, 0.5, 1.0] if more else []
     if form == "ascii":
-        body = rows(CORNERS) + "".join(
-            " ".join(map(str, [len(p), *p, *extra])) + "\n" for p in POLYGONS
+        body = rows(corners) + "".join(
+            " ".join(map(str, [len(p), *p, *extra])) + "\n" for p in polygons
         )
         return head.encode() + body.encode() + tail
     order = "<" if "little" in form else ">"
-    body = CORNERS.astype(order + code[xyz]).tobytes()
-    for p in POLYGONS:
+    body = corners.astype(order + code[xyz]).tobytes()
+    for p in polygons:
         body += np.array(len(p), order + code[count]).tobytes()
         body += np.array(p, order + code[index]).tobytes()
         body += np.array(3, "u1").tobytes() + np.zeros(3, order + "f4").tobytes() if more else b""
