@@ -242,7 +242,8 @@ def score(
 
 def _hands_about(path: str | Path, hand: ManoHand, centre: np.ndarray) -> HandMeshes:
     """The hands of a file with the origin at `centre` (3,): far away float32 is too coarse."""
-    arrays = read_npz(path)
+    given = read_npz(path)
+    arrays = {name: given[name] for name in ("vertices", "faces", "joints", "mano") if name in given}
     shifts = {"vertices": centre, "joints": centre, "mano": np.append(np.zeros(58), centre)}
     for name in shifts.keys() & arrays.keys():
         if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +22,11 @@ MANO_SIZE = 61
 BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL = slice(0, 10), slice(10, 13), slice(13, 58), slice(58, 61)
 NUM_VERTICES, NUM_FACES = 778, 1538
 SIDES = ("right", "left")
+LARGEST_ARRAY = 2**31  # bytes of an array in an .npz: a few packed bytes can stand for any number
 FAR = 64.0  # metres from the origin, from where on float32 is off by more than 4 um
 # All that numpy and zipfile raise over foreign, truncated or hostile files.
-NOT_NPZ = (OSError, ValueError, EOFError, AttributeError, MemoryError, NotImplementedError)
-NOT_NPZ += (zipfile.BadZipFile, zlib.error)
+NOT_NPZ = (OSError, ValueError, EOFError, AttributeError, MemoryError)
+NOT_NPZ += (RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class GraspSet:
         return cls.from_arrays(read_npz(path), str(path))
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], source: str) -> GraspSet:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], source: str) -> GraspSet:
         """What `save` writes, by name; `source` names it in the error.
 
         Raises:
@@ -141,7 +144,7 @@ class GraspSet:
         names = cls.arrays()
         if missing := [name for name in names if name not in arrays]:
             raise InputError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
-        metrics = {k.removeprefix("metric_"): v for k, v in arrays.items() if k[:7] == "metric_"}
+        metrics = {k.removeprefix("metric_"): arrays[k] for k in arrays if k[:7] == "metric_"}
         values = {name: arrays[name] for name in names} | {"side": str(arrays["side"])}
         try:
             info = json.loads(str(arrays.get("info", "{}")))
@@ -155,17 +158,49 @@ class GraspSet:
         return [one.name for one in fields(cls) if one.name not in ("metrics", "info")]
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, never executing pickle.
+def read_npz(path: str | Path) -> Mapping[str, np.ndarray]:
+    """The arrays of an .npz file, each read when asked for, never executing pickle.
 
     Raises:
-        InputError: if the file is missing, truncated, no .npz, or holds pickled objects.
+        InputError: if the file is missing, truncated or no .npz; on access, if that array is
+            damaged, too large, or holds pickled objects, whatever the others hold.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except NOT_NPZ as error:
-        raise InputError(f"{path}: not a readable .npz file: {error}") from error
+    return _Arrays(path)
+
+
+class _Arrays(Mapping):
+    """What `read_npz` gives."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path, self._read = path, {}
+        try:
+            with zipfile.ZipFile(path) as file:
+                sizes = {one.filename: one.file_size for one in file.infolist()}
+        except NOT_NPZ as error:
+            raise InputError(f"{path}: not a readable .npz file: {error}") from error
+        self._sizes = {name.removesuffix(".npy"): size for name, size in sizes.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if self._sizes[name] > LARGEST_ARRAY:
+            raise InputError(
+                f"{self.path}: {name} has {self._sizes[name]} bytes, accepted are {LARGEST_ARRAY}"
+            )
+        if name not in self._read:
+            try:
+                with np.load(self.path, allow_pickle=False) as file:
+                    self._read[name] = np.asarray(file[name])
+            except NOT_NPZ as error:
+                raise InputError(f"{self.path}: {name} can't be read: {error}") from error
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sizes  # without reading it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sizes)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
 
 
 def check_mano(mano: np.ndarray) -> np.ndarray:
