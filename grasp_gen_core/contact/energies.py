@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from grasp_gen_core.contact.maps import distances
 from grasp_gen_core.hand import HandRegions
 from grasp_gen_core.objects.distance import DistanceGrid
 
@@ -55,7 +56,7 @@ def self_penetration(centres: Tensor, radii: Tensor) -> Tensor:
     """(B,) squared overlap of different fingers' spheres, cm^2; arguments from `bone_spheres`."""
     fingers, per_finger = radii.shape
     points, radius = centres.flatten(1, 2), radii.flatten()
-    gap = torch.cdist(points, points) - (radius[:, None] + radius)
+    gap = distances(points, points) - (radius[:, None] + radius)
     owner = torch.arange(fingers, device=points.device).repeat_interleave(per_finger)
     others = owner[:, None] < owner
     # Neighbouring fingers share a web at the knuckle: their first spheres may touch.
