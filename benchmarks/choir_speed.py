@@ -28,6 +28,7 @@ from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.generators.joint_diffusion import (
+    CONTACTS,
     DRAWS,
     REFINING_STEPS,
     SHAPE_WEIGHT,
@@ -173,11 +174,13 @@ def stages(scene: Scene, device: torch.device) -> list[dict]:
             if noisy is None
             else net.pair_encoder(fold(thing, noisy))
         )
-        return net.draw(thing, noisy, tokens, torch.Generator().manual_seed(0), steps)
+        rng = torch.Generator().manual_seed(0)
+        noise = torch.randn(len(thing), choir.SIDE**3 + CONTACTS, generator=rng).to(thing)
+        return net.draw(thing, noisy, tokens, noise, steps)
 
     field, contacts = stage("refine: sampling", lambda: draw(thing, noisy, REFINING_STEPS))
     fitted = stage(
-        "refine: fit to distances", lambda: fit_field(field, hand, start, shape=SHAPE_WEIGHT).mano
+        "refine: fit to distances", lambda: fit_field(field, hand, start, shape=None).mano
     )
     best = slice(num)
     touching = stage(

@@ -147,7 +147,8 @@ class JointDiffusion(Network):
         thing = normalise_field(choir.object_field(local))
         tokens = self.object_encoder(fold(thing))
         steps = int(self.sampling.steps)
-        field, contacts = self.draw(thing[chosen], None, tokens[chosen], rng, steps)
+        noise = torch.randn(num, choir.SIDE**3 + CONTACTS, generator=rng).to(points)
+        field, contacts = self.draw(thing[chosen], None, tokens[chosen], noise, steps)
         mano = fit_field(field, self.hand, shape=SHAPE_WEIGHT).mano
         return self.touch(mano, contacts, rotation[chosen], centre[chosen], grid)
 
@@ -158,7 +159,9 @@ class JointDiffusion(Network):
         grid: DistanceGrid,
         stop: Callable[[], bool] | None = None,
     ) -> Tensor:
-        """Noisy hands made grasps (Sec. 3.2, setting 1).
+        """Noisy hands made grasps (Sec. 3.2, setting 1), of the shape that they have.
+
+        All hands get the same noise: what becomes of one is the same alone and in any batch.
 
         Args:
             mano: (B, 61) hands.
@@ -169,7 +172,7 @@ class JointDiffusion(Network):
         Returns:
             (B, 61) hands near the given ones.
         """
-        hand, rng, count = self.hand, torch.Generator().manual_seed(0), len(mano)
+        hand, count = self.hand, len(mano)
         rotation, centre, local = (x[:DRAWS] for x in in_four_frames(points))
         rotation, centre, thing = (
             x.repeat_interleave(count, dim=0)
@@ -178,8 +181,11 @@ class JointDiffusion(Network):
         start = hands_in_frame(mano.repeat(DRAWS, 1), rotation, centre, hand)
         noisy = normalise_field(self.field_of(start))
         tokens = self.pair_encoder(fold(thing, noisy))
-        field, contacts = self.draw(thing, noisy, tokens, rng, REFINING_STEPS)
-        fitted = fit_field(field, hand, start, shape=SHAPE_WEIGHT).mano
+        rng = torch.Generator().manual_seed(0)
+        noise = torch.randn(DRAWS, choir.SIDE**3 + CONTACTS, generator=rng).to(mano)
+        noise = noise.repeat_interleave(count, dim=0)
+        field, contacts = self.draw(thing, noisy, tokens, noise, REFINING_STEPS)
+        fitted = fit_field(field, hand, start, shape=None).mano
         cost = misfit(hand(hand.move(fitted, rotation, centre))[0], grid, hand.regions)
         best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(count).to(cost.device)
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
@@ -205,7 +211,7 @@ class JointDiffusion(Network):
         thing: Tensor,
         noisy: Tensor | None,
         tokens: Tensor,
-        rng: torch.Generator,
+        noise: Tensor,
         steps: int,
     ) -> tuple[Tensor, Tensor]:
         """Hand fields (B, choir.SIDE^3) in metres and contacts (B, 32, 9) of a context.
@@ -213,12 +219,12 @@ class JointDiffusion(Network):
         Args:
             thing, noisy: (B, choir.SIDE^3) normalised fields of objects, and of hands if known.
             tokens: (B, T, W) what the context's encoder made of them.
-            rng: on the CPU.
+            noise: (B, choir.SIDE^3 + CONTACTS) to start from.
             steps: of the sampler.
         """
         scheduler = ddim()
         scheduler.set_timesteps(steps)
-        state = torch.randn(len(thing), thing.shape[1] + CONTACTS, generator=rng).to(thing)
+        state = noise
         for time in scheduler.timesteps:
             clean = self(state, time.expand(len(state)).to(thing.device), thing, noisy, tokens)
             state = scheduler.step(clean, time, state).prev_sample
