@@ -34,6 +34,7 @@ from grasp_gen_core.generators.joint_diffusion import (
     SHAPE_WEIGHT,
     fold,
     normalise_field,
+    touch,
 )
 from grasp_gen_core.generators.layers.frames import hands_in_frame, in_four_frames
 from grasp_gen_core.hand import ManoHand
@@ -185,7 +186,7 @@ def stages(scene: Scene, device: torch.device) -> list[dict]:
     best = slice(num)
     touching = stage(
         "refine: fit to contact",
-        lambda: net.touch(fitted[best], contacts[best], turns[best], centres[best], scene.grid),
+        lambda: touch(fitted[best], contacts[best], turns[best], centres[best], hand, scene.grid),
     )
     stage(
         "refine: quick",
@@ -204,7 +205,7 @@ def stages(scene: Scene, device: torch.device) -> list[dict]:
     )
     stage(
         "generate: fit to contact",
-        lambda: net.touch(fitted, contacts, turn[frame], centre[frame], scene.grid),
+        lambda: touch(fitted, contacts, turn[frame], centre[frame], hand, scene.grid),
     )
     rng = torch.Generator().manual_seed(0)
     stage("generate: all", lambda: net.sample(scene.points, num, rng, scene.normals, scene.grid))

@@ -16,6 +16,7 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -150,7 +151,7 @@ class JointDiffusion(Network):
         noise = torch.randn(num, choir.SIDE**3 + CONTACTS, generator=rng).to(points)
         field, contacts = self.draw(thing[chosen], None, tokens[chosen], noise, steps)
         mano = fit_field(field, self.hand, shape=SHAPE_WEIGHT).mano
-        return self.touch(mano, contacts, rotation[chosen], centre[chosen], grid)
+        return touch(mano, contacts, rotation[chosen], centre[chosen], self.hand, grid)
 
     def refine(
         self,
@@ -185,26 +186,17 @@ class JointDiffusion(Network):
         noise = torch.randn(DRAWS, choir.SIDE**3 + CONTACTS, generator=rng).to(mano)
         noise = noise.repeat_interleave(count, dim=0)
         field, contacts = self.draw(thing, noisy, tokens, noise, REFINING_STEPS)
-        fitted = fit_field(field, hand, start, shape=None).mano
-        cost = misfit(hand(hand.move(fitted, rotation, centre))[0], grid, hand.regions)
+        # In double precision: of a last digit that depends on the batch, quick makes millimetres.
+        exact, distance = deepcopy(hand).double(), deepcopy(grid).double()
+        field, contacts, start, rotation, centre, cloud = (
+            x.double() for x in (field, contacts, start, rotation, centre, points)
+        )
+        fitted = fit_field(field, exact, start, shape=None).mano
+        cost = misfit(exact(exact.move(fitted, rotation, centre))[0], distance, exact.regions)
         best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(count).to(cost.device)
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
-        touching = self.touch(*chosen, grid, stop)
-        return quick.refine(touching, points, grid, stop, hand=hand)
-
-    def touch(
-        self,
-        mano: Tensor,
-        contacts: Tensor,
-        rotation: Tensor,
-        centre: Tensor,
-        grid: DistanceGrid,
-        stop: Callable[[], bool] | None = None,
-    ) -> Tensor:
-        """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
-        hand = self.hand
-        contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
-        return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
+        touching = touch(*chosen, exact, distance, stop)
+        return quick.refine(touching, cloud, distance, stop, hand=exact).to(mano)
 
     def draw(
         self,
@@ -303,6 +295,20 @@ class JointDiffusion(Network):
         """(B, choir.SIDE^3) metres, the hand fields of hands (B, 61)."""
         anchors, _ = self.hand.carry(mano, self.hand.regions.anchors)
         return choir.hand_field(anchors)
+
+
+def touch(
+    mano: Tensor,
+    contacts: Tensor,
+    rotation: Tensor,
+    centre: Tensor,
+    hand: ManoHand,
+    grid: DistanceGrid,
+    stop: Callable[[], bool] | None = None,
+) -> Tensor:
+    """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
+    contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
+    return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
 
 
 class Encoder(nn.Module):

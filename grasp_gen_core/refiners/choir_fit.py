@@ -128,7 +128,7 @@ def _fit_field(
     reshapes: bool = True,
 ) -> Fitted:
     anchors = hand.regions.anchors
-    grid = choir.by_anchor(choir.basis(field.device)[None], len(anchors))
+    grid = choir.by_anchor(choir.basis(field.device).to(field)[None], len(anchors))
     wanted = choir.by_anchor(field, len(anchors))
     places = anchor_places(wanted, grid)
     target, free = start.clone(), start.new_ones(61)
@@ -143,7 +143,7 @@ def _fit_field(
         else:
             measure = partial(place_cost, places=places)
         count = field.shape[1] if stage.of_distances else len(anchors)
-        prior = torch.zeros(61, device=field.device)
+        prior = field.new_zeros(61)
         prior[BETAS], prior[HAND_POSE] = count * stage.shape**2, count * max(stage.pose, hold) ** 2
         mano, cost = levenberg_marquardt(
             mano, hand, anchors, measure, prior, target, free, stage.steps
@@ -176,7 +176,7 @@ def fit_contact(
     vertices = hand.regions.palmar.nonzero()[:, 0]
     measure = partial(contact_cost, pull=contact[:, vertices], grid=grid)
     count, free = len(vertices), mano.new_ones(61)
-    prior = torch.zeros(61, device=mano.device)
+    prior = mano.new_zeros(61)
     free[BETAS], prior[GLOBAL_ORIENT] = 0, count * TURN_WEIGHT**2
     prior[HAND_POSE], prior[TRANSL] = count * BEND_WEIGHT**2, count * MOVE_WEIGHT**2
     return levenberg_marquardt(
