@@ -10,6 +10,7 @@ HINT = (
     "it comes with a ROS 2 installation (source /opt/ros/DISTRO/setup.bash, and the workspace in "
     "which this package was built), or with `make setup` in a checkout, in its .venv"
 )
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(command: str, module: str) -> int:
@@ -29,6 +30,9 @@ def run(command: str, module: str) -> int:
         return entry.main()
     except KeyboardInterrupt:
         return 130
+    finally:  # Python's own end would restore the default: to be killed
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def interrupt_once() -> None:
@@ -39,7 +43,7 @@ def interrupt_once() -> None:
         for error in left:
             raise error
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, interrupt)
 
 

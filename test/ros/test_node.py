@@ -204,17 +204,17 @@ def test_a_frame_far_away(peer: Peer, cylinder: np.ndarray):
     """At map coordinates the same grasps come, moved, by topic and by both services."""
     origin = np.array([4.5e5, 5.4e6, 100.0])
     there = make_cloud(cylinder + origin, new_header("map"))
-    near = peer.generate(make_cloud(cylinder + np.float32(20), new_header("map"))).grasps
-    hands = [grasp.hand for grasp in peer.generate(there).grasps.grasps]
-    moved = origin - 20
-    for far, hand in zip([peer.generate(there).grasps, peer.answer(there)], "ab", strict=True):
-        assert far.header == there.header, hand
-        np.testing.assert_allclose(mano(far)[:, 58:] - moved, mano(near)[:, 58:], atol=1e-4)
+    near = peer.generate(make_cloud(cylinder + np.full(3, 100.0), new_header("map"))).grasps
+    answered = peer.generate(there).grasps
+    for far in (answered, peer.answer(there)):
+        assert far.header == there.header
+        wrists = mano(far)[:, 58:] - (origin - 100)
+        np.testing.assert_allclose(wrists, mano(near)[:, 58:], rtol=0, atol=1e-4)
         points = read_points(far.object_points)
         assert set(map(tuple, points)) <= set(map(tuple, cylinder + origin))
     contact = peer.wait_for("contact_map", lambda m: m.header == there.header)
     np.testing.assert_array_equal(read_points(contact), points)
-    refined = peer.refine(there, hands)
+    refined = peer.refine(there, [grasp.hand for grasp in answered.grasps])
     assert refined.success, refined.message
     wrists = [
         np.array([xyz(g.wrist_pose.position) for g in m.grasps]) for m in (far, refined.grasps)
