@@ -42,7 +42,6 @@ from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.pipeline import OPTIONS, GraspPipeline
 from grasp_gen_core.runtime import select_device
 from grasp_gen_core.synthesis.optimise import Target
-from grasp_gen_core.types import read_npz
 
 POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
@@ -219,8 +218,8 @@ def score(
     centre = given.bounds.mean(axis=0)
     given.apply_translation(-centre)
     body, repairs = solid(given, str(mesh))
-    hands = _hands_about(grasps, model, centre)
-    wanted = None if reference is None else _hands_about(reference, model, centre)
+    hands = HandMeshes.load(grasps, model, centre)
+    wanted = None if reference is None else HandMeshes.load(reference, model, centre)
     against = {} if wanted is None else _against(hands, wanted, body, str(reference))
     parts = [(hands[i : i + AT_ONCE], body) for i in range(0, len(hands), AT_ONCE)]
     task, sizes = partial(_measure, protocol), [len(part) for part, _ in parts]
@@ -238,17 +237,6 @@ def score(
         **result.results["config"],
     }
     return result
-
-
-def _hands_about(path: str | Path, hand: ManoHand, centre: np.ndarray) -> HandMeshes:
-    """The hands of a file with the origin at `centre` (3,): far away float32 is too coarse."""
-    given = read_npz(path)
-    arrays = {name: given[name] for name in ("vertices", "faces", "joints", "mano") if name in given}
-    shifts = {"vertices": centre, "joints": centre, "mano": np.append(np.zeros(58), centre)}
-    for name in shifts.keys() & arrays.keys():
-        if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
-            arrays[name] = arrays[name].astype(np.float64) - shifts[name]
-    return HandMeshes.from_arrays(arrays, hand, str(path))
 
 
 def _spread(

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 MANO_SIZE = 61
 BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL = slice(0, 10), slice(10, 13), slice(13, 58), slice(58, 61)
+# Largest absolute values: beyond them no tracker means what it says, and hands grow to metres.
+MANO_LIMITS = (
+    (BETAS, "betas", 10.0, "standard deviations"),
+    (GLOBAL_ORIENT, "global_orient", 6.3, "radians"),
+    (HAND_POSE, "hand_pose", 6.3, "radians"),
+    (TRANSL, "transl", 1e9, "metres"),
+)
 NUM_VERTICES, NUM_FACES = 778, 1538
 SIDES = ("right", "left")
 LARGEST_ARRAY = 2**31  # bytes of an array in an .npz: a few packed bytes can stand for any number
@@ -203,21 +210,28 @@ class _Arrays(Mapping):
         return len(self._sizes)
 
 
-def check_mano(mano: np.ndarray) -> np.ndarray:
-    """(B, 61) of `lean` numbers, or InputError."""
+def check_mano(mano: np.ndarray, source: str = "mano") -> np.ndarray:
+    """(B, 61) of `lean` numbers, or InputError; `source` names them in it."""
     mano = np.asarray(mano)
     if mano.dtype.kind not in "fiu":
-        raise InputError(f"mano: of type {mano.dtype}, accepted are real numbers")
+        raise InputError(f"{source}: of type {mano.dtype}, accepted are real numbers")
     if mano.ndim != 2 or mano.shape[1] != MANO_SIZE:
-        raise InputError(f"mano: shape {mano.shape}, accepted is (B, {MANO_SIZE})")
-    if not np.isfinite(mano).all():
-        raise InputError("mano: contains NaN or infinity, accepted are finite numbers")
+        raise InputError(f"{source}: shape {mano.shape}, accepted is (B, {MANO_SIZE})")
+    for part, name, largest, unit in MANO_LIMITS:
+        values = mano[:, part]
+        wrong = np.argwhere(~(np.abs(values) <= largest))  # NaN, too
+        if len(wrong):
+            hand, index = wrong[0]
+            raise InputError(
+                f"{source}[{hand}]: {name}[{index}] is {values[hand, index]:g}, accepted are "
+                f"finite numbers from {-largest:g} to {largest:g} {unit}"
+            )
     return lean(mano)
 
 
 def lean(lengths: np.ndarray) -> np.ndarray:
     """Lengths in metres as float32, or as float64 where float32 can't hold them to 4 um."""
-    far = len(lengths) and np.abs(lengths).max() >= FAR
+    far = (np.abs(lengths) >= FAR).any()  # NaN isn't
     return lengths.astype(np.float64 if far else np.float32)
 
 

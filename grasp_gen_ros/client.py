@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import rclpy
+from geometry_msgs.msg import Point
 from rclpy.client import Client
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
@@ -60,6 +61,7 @@ class GraspClient:
         num: int = 0,
         seed: int = -1,
         timeout: float = 60.0,
+        viewpoint: Sequence[float] | None = None,
     ) -> GraspArray:
         """Grasps for an object, best first, in the cloud's frame.
 
@@ -69,14 +71,18 @@ class GraspClient:
             num: how many grasps; 0 takes the generator's parameter.
             seed: same cloud and seed, same grasps; -1 takes the generator's parameter.
             timeout: seconds to wait for the service, then for the answer.
+            viewpoint: (3,) where the camera stood, in the cloud's frame, metres; None takes the
+                generator's parameter, or what the name of the frame says.
 
         Raises:
-            InputError: if the points aren't (N, 3).
+            InputError: if the points aren't (N, 3) numbers, or the viewpoint isn't three.
             TimeoutError: if the generator isn't there or doesn't answer in time.
             RuntimeError: if the generator refuses, with its reason.
         """
         cloud = self._message(cloud, frame_id)
-        request = GenerateGrasps.Request(cloud=cloud, num_grasps=num, seed=seed)
+        request = GenerateGrasps.Request(
+            cloud=cloud, num_grasps=num, seed=seed, viewpoint=_points(viewpoint)
+        )
         return self._ask(self._client, request, timeout)
 
     def refine(
@@ -85,25 +91,29 @@ class GraspClient:
         hands: Sequence[ManoHand],
         frame_id: str = "",
         timeout: float = 60.0,
+        viewpoint: Sequence[float] | None = None,
     ) -> GraspArray:
         """Grasps made of hands that were seen or planned, in their order.
 
         Args:
-            cloud, frame_id, timeout: as of `generate`.
+            cloud, frame_id, timeout, viewpoint: as of `generate`.
             hands: of the generator's side, in the cloud's frame.
 
         Raises:
             InputError, TimeoutError, RuntimeError: as `generate`.
         """
-        request = RefineGrasps.Request(cloud=self._message(cloud, frame_id), hands=list(hands))
+        cloud = self._message(cloud, frame_id)
+        request = RefineGrasps.Request(cloud=cloud, hands=list(hands), viewpoint=_points(viewpoint))
         return self._ask(self._refinement, request, timeout)
 
     def _message(self, cloud: PointCloud2 | np.ndarray, frame_id: str) -> PointCloud2:
         if isinstance(cloud, PointCloud2):
             return cloud
         points = np.asarray(cloud)
-        if points.ndim != 2 or points.shape[1] != 3:
-            raise InputError(f"cloud: shape {points.shape}, accepted is (N, 3)")
+        if points.dtype.kind not in "fiu" or points.ndim != 2 or points.shape[1] != 3:
+            raise InputError(
+                f"cloud: shape {points.shape} of {points.dtype}, accepted is (N, 3) of numbers"
+            )
         stamp = self.node.get_clock().now().to_msg()
         return make_cloud(points, Header(stamp=stamp, frame_id=frame_id))
 
@@ -124,3 +134,14 @@ class GraspClient:
         if not response.success:
             raise RuntimeError(response.message)
         return response.grasps
+
+
+def _points(viewpoint: Sequence[float] | None) -> list[Point]:
+    """What a request holds: one point or none."""
+    if viewpoint is None:
+        return []
+    try:
+        x, y, z = map(float, viewpoint)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"viewpoint: {viewpoint!r}, accepted are three numbers") from error
+    return [Point(x=x, y=y, z=z)]

@@ -6,19 +6,17 @@ import sys
 
 import numpy as np
 import rclpy
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.camera import DepthCamera, random_view
 from grasp_gen_core.objects.clouds import load_object
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.types import Observation
 from grasp_gen_ros.conversions import make_cloud
+from grasp_gen_ros.parameters import SEEDS, declare
+from grasp_gen_ros.processes import run_node
 
 MESH_POINTS = 4096
 
@@ -50,14 +48,15 @@ class ObjectCloudPublisher(Node):
 
     Raises:
         InputError: if the file can't be read.
+        ParameterException: if a parameter has the wrong type or is out of range.
     """
 
     def __init__(self) -> None:
         super().__init__("object_cloud_publisher")
-        path = self.declare_parameter("cloud", "").value
-        seed = self.declare_parameter("seed", 0).value
-        period = self.declare_parameter("period", 1.0).value
-        self._frame = self.declare_parameter("frame_id", "camera").value
+        path = declare(self, "cloud", "", "Mesh or cloud file; empty for a mug.", read_only=True)
+        seed = declare(self, "seed", 0, "Of mug, view and samples.", SEEDS, read_only=True)
+        period = declare(self, "period", 1.0, "Seconds.", (0.01, 3600.0), read_only=True)
+        self._frame = declare(self, "frame_id", "camera", "Of the cloud.", read_only=True)
         self._points = demo_object(path, seed).points
         self._publisher = self.create_publisher(PointCloud2, "object_cloud", 1)
         self.create_timer(period, self._publish)
@@ -72,18 +71,8 @@ class ObjectCloudPublisher(Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Exit code 0 after Ctrl-C, 2 for a file that can't be read."""
-    try:
-        rclpy.init(args=args)
-        rclpy.spin(ObjectCloudPublisher())
-    except (InputError, ParameterException) as error:
-        get_logger("object_cloud_publisher").fatal(str(error))
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    """Exit code 0 after Ctrl-C, 2 for a file that can't be read or wrong parameters."""
+    return run_node("object_cloud_publisher", lambda: rclpy.spin(ObjectCloudPublisher()), args)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -9,18 +10,41 @@ HINT = (
     "it comes with a ROS 2 installation (source /opt/ros/DISTRO/setup.bash, and the workspace in "
     "which this package was built), or with `make setup` in a checkout, in its .venv"
 )
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(command: str, module: str) -> int:
-    """What `main` of a module here returns; 2 and one line on stderr where ROS 2 is missing."""
+    """What `main` of a module here returns; 2 and one line on stderr where ROS 2 is missing.
+
+    Ctrl-C where `main` doesn't expect it, such as during imports, gives 130.
+    """
+    interrupt_once()
     try:
-        entry = import_module(f"grasp_gen_ros.{module}")
-    except ModuleNotFoundError as error:
-        if error.name == f"grasp_gen_ros.{module}":
-            raise
-        print(f"{command}: needs {error.name}: {HINT}", file=sys.stderr)
-        return 2
-    return entry.main()
+        try:
+            entry = import_module(f"grasp_gen_ros.{module}")
+        except ModuleNotFoundError as error:
+            if error.name == f"grasp_gen_ros.{module}":
+                raise
+            print(f"{command}: needs {error.name}: {HINT}", file=sys.stderr)
+            return 2
+        return entry.main()
+    except KeyboardInterrupt:
+        return 130
+    finally:  # Python's own end would restore the default: to be killed
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def interrupt_once() -> None:
+    """The first SIGINT or SIGTERM raises KeyboardInterrupt; later ones don't disturb the end."""
+    left = iter([KeyboardInterrupt])
+
+    def interrupt(*_) -> None:
+        for error in left:
+            raise error
+
+    for number in ENDING:
+        signal.signal(number, interrupt)
 
 
 def grasp_generator() -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,14 +16,53 @@ from std_msgs.msg import Header
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand as HandLayer
-from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL, GraspSet
+from grasp_gen_core.types import (
+    BETAS,
+    GLOBAL_ORIENT,
+    HAND_POSE,
+    TRANSL,
+    GraspSet,
+    Observation,
+    check_mano,
+    lean,
+)
 from grasp_gen_ros.msg import Grasp, GraspArray, ManoHand
 
-FLOATS = {PointField.FLOAT32: "f4", PointField.FLOAT64: "f8"}
+FLOATS = {PointField.FLOAT32: np.dtype("f4"), PointField.FLOAT64: np.dtype("f8")}
+OPTICAL = "_optical_frame"  # how the frames of cameras end (REP 103)
+FARTHEST = (
+    1e9  # metres that a camera can be from a frame's origin: more than from anywhere on Earth
+)
 FIELD_TYPES = {
     getattr(PointField, name): name
     for name in ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "FLOAT32", "FLOAT64")
 }
+
+
+def read_observation(
+    cloud: PointCloud2, viewpoint: Sequence[Point] = (), default: Sequence[float] = ()
+) -> Observation:
+    """A cloud's points, and where its camera stood.
+
+    Args:
+        cloud: see `read_points`.
+        viewpoint: that of a request, one point or none.
+        default: x y z in metres, or nothing: for a request that doesn't say. Where that is empty,
+            too, the camera is at the origin of a frame that is called `*_optical_frame`.
+
+    Raises:
+        InputError: if the cloud or the viewpoint isn't accepted.
+    """
+    position = [*map(_xyz, viewpoint), default][0]
+    if not len(position):
+        position = np.zeros(3) if cloud.header.frame_id.endswith(OPTICAL) else None
+    elif not all(abs(value) <= FARTHEST for value in position):
+        raise InputError(
+            f"viewpoint: {tuple(position)}, accepted are metres from {-FARTHEST:g} to {FARTHEST:g}"
+        )
+    else:
+        position = np.array(position, dtype=np.float64)
+    return Observation(read_points(cloud), viewpoint=position)
 
 
 def read_points(cloud: PointCloud2) -> np.ndarray:
@@ -32,31 +73,19 @@ def read_points(cloud: PointCloud2) -> np.ndarray:
             not, rows padded or not.
 
     Returns:
-        (N, 3) float32.
+        (N, 3) float32, or float64 if a field is.
 
     Raises:
-        InputError: if the cloud is empty, lacks a field, or its layout contradicts itself.
+        InputError: if the cloud is empty, lacks a field or has it twice, or its layout contradicts
+            itself.
     """
     if not cloud.width * cloud.height:
         raise InputError(f"cloud: empty ({cloud.width} x {cloud.height} points)")
-    fields = {field.name: field for field in cloud.fields}
-    for name in "xyz":
-        if name not in fields:
-            found = ", ".join(fields) or "none"
-            raise InputError(f"cloud: no field {name!r} (fields: {found}), accepted are x, y and z")
-        field = fields[name]
-        if field.datatype not in FLOATS:
-            found = FIELD_TYPES.get(field.datatype, f"unknown type {field.datatype}")
-            raise InputError(
-                f"cloud: field {name!r} is {found}, accepted are FLOAT32 and FLOAT64 in metres"
-            )
-        if field.count > 1:
-            raise InputError(f"cloud: field {name!r} holds {field.count} values, accepted is 1")
-        end = field.offset + int(FLOATS[field.datatype][1])
-        if end > cloud.point_step:
-            raise InputError(
-                f"cloud: field {name!r} ends at byte {end}, past point_step {cloud.point_step}"
-            )
+    fields = [_coordinate(cloud, name) for name in "xyz"]
+    fields_by_offset = sorted(fields, key=lambda field: field.offset)
+    for one, other in pairwise(fields_by_offset):
+        if one.offset + FLOATS[one.datatype].itemsize > other.offset:
+            raise InputError(f"cloud: fields {one.name!r} and {other.name!r} overlap")
     if cloud.row_step < cloud.width * cloud.point_step:
         raise InputError(
             f"cloud: row_step {cloud.row_step} is under width * point_step "
@@ -68,54 +97,89 @@ def read_points(cloud: PointCloud2) -> np.ndarray:
             f"{cloud.height} * {cloud.row_step} = {cloud.height * cloud.row_step}"
         )
     order = ">" if cloud.is_bigendian else "<"
-    layout = np.dtype(
-        {
-            "names": list("xyz"),
-            "formats": [order + FLOATS[fields[name].datatype] for name in "xyz"],
-            "offsets": [fields[name].offset for name in "xyz"],
-            "itemsize": cloud.point_step,
-        }
-    )
-    view = np.ndarray(
-        (cloud.height, cloud.width), layout, cloud.data, strides=(cloud.row_step, cloud.point_step)
-    )
-    # A float64 beyond float32's range turns infinite, which is dropped like any other hole.
-    with np.errstate(over="ignore"):
-        return np.stack([view[name].ravel().astype(np.float32) for name in "xyz"], axis=1)
+    columns = [
+        np.ndarray(
+            (cloud.height, cloud.width),
+            FLOATS[field.datatype].newbyteorder(order),
+            cloud.data,
+            field.offset,
+            (cloud.row_step, cloud.point_step),
+        )
+        for field in fields
+    ]
+    precision = np.result_type(*[FLOATS[field.datatype] for field in fields])
+    return np.stack([column.ravel().astype(precision) for column in columns], axis=1)
+
+
+def _coordinate(cloud: PointCloud2, name: str) -> PointField:
+    """The field of that name, or InputError."""
+    found = Counter(field.name for field in cloud.fields)
+    if found[name] != 1:
+        what = f"{found[name]} fields {name!r}" if found[name] else f"no field {name!r}"
+        names = ", ".join(found) or "none"
+        raise InputError(f"cloud: {what} (fields: {names}), accepted are x, y and z, once each")
+    field = next(field for field in cloud.fields if field.name == name)
+    if field.datatype not in FLOATS:
+        kind = FIELD_TYPES.get(field.datatype, f"unknown type {field.datatype}")
+        raise InputError(
+            f"cloud: field {name!r} is {kind}, accepted are FLOAT32 and FLOAT64 in metres"
+        )
+    if field.count > 1:
+        raise InputError(f"cloud: field {name!r} holds {field.count} values, accepted is 1")
+    end = field.offset + FLOATS[field.datatype].itemsize
+    if end > cloud.point_step:
+        raise InputError(
+            f"cloud: field {name!r} ends at byte {end}, past point_step {cloud.point_step}"
+        )
+    return field
 
 
 def make_cloud(
     points: np.ndarray, header: Header, contact: np.ndarray | None = None
 ) -> PointCloud2:
-    """An unorganised cloud with float32 fields x y z, and contact where it is given.
+    """An unorganised cloud with fields x y z, and contact where it is given.
 
     Args:
-        points: (N, 3) metres.
+        points: (N, 3) metres; they go out as FLOAT32, or FLOAT64 where they are far, see `lean`.
         header: frame and stamp.
-        contact: (N,) in [0, 1].
+        contact: (N,) in [0, 1], FLOAT32.
     """
-    columns = [points] if contact is None else [points, contact[:, None]]
-    names = ["x", "y", "z", "contact"][: 3 if contact is None else 4]
-    values = np.ascontiguousarray(np.hstack(columns), dtype="<f4")
-    step = values.itemsize * len(names)
+    points = lean(points)
+    kind = "<" + points.dtype.str[1:]
+    columns = [(name, kind) for name in "xyz"] + [("contact", "<f4")][: contact is not None]
+    values = np.empty(len(points), np.dtype(columns))
+    for i, name in enumerate("xyz"):
+        values[name] = points[:, i]
+    if contact is not None:
+        values["contact"] = contact
+    types = {dtype: number for number, dtype in FLOATS.items()}
+    fields = [
+        PointField(name=name, offset=offset, datatype=types[dtype], count=1)
+        for name, (dtype, offset) in values.dtype.fields.items()
+    ]
     return PointCloud2(
         header=header,
         height=1,
         width=len(values),
-        fields=[
-            PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
-            for i, name in enumerate(names)
-        ],
+        fields=fields,
         is_bigendian=False,
-        point_step=step,
-        row_step=step * len(values),
+        point_step=values.itemsize,
+        row_step=values.nbytes,
         data=array("B", values.tobytes()),
-        is_dense=bool(np.isfinite(values).all()),
+        is_dense=bool(np.isfinite(points).all()),
     )
 
 
 def grasp_array(grasps: GraspSet, header: Header) -> GraspArray:
-    """The message for a set of grasps, everything in the frame and with the stamp of `header`."""
+    """The message for a set of grasps, everything in the frame and with the stamp of `header`.
+
+    Raises:
+        FloatingPointError: if something in it isn't finite, which is a bug.
+    """
+    numbers = {name: getattr(grasps, name) for name in grasps.arrays() if name != "side"}
+    for name, values in (numbers | grasps.metrics).items():
+        if not np.isfinite(values).all():
+            raise FloatingPointError(f"{name} of the grasps: not finite")
     wrist = grasps.wrist_pose[:, :3, 3]
     orientation = Rotation.from_matrix(grasps.wrist_pose[:, :3, :3]).as_quat()
     # MANO turns the hand about the wrist joint, so that the wrist moves by the translation alone.
@@ -160,26 +224,28 @@ def grasp_set(message: GraspArray, hand: HandLayer) -> GraspSet:
         raise InputError("message: holds no grasp")
     if grasps[0].hand.side != hand.side:
         raise InputError(f"message: {grasps[0].hand.side} hands, but the hand model is {hand.side}")
-    mano = np.stack([_mano(grasp.hand) for grasp in grasps])
+    mano = _mano([grasp.hand for grasp in grasps])
+    at_origin = mano.astype(np.float32)
+    at_origin[:, TRANSL] = 0
     with torch.no_grad():
-        vertices, _ = hand(torch.from_numpy(mano))
-    wrist_pose = np.tile(np.eye(4, dtype=np.float32), (len(grasps), 1, 1))
+        vertices, _ = hand(torch.from_numpy(at_origin))
+    wrist_pose = np.tile(np.eye(4), (len(grasps), 1, 1))
     orientations = [_xyzw(grasp.wrist_pose.orientation) for grasp in grasps]
     wrist_pose[:, :3, :3] = Rotation.from_quat(orientations).as_matrix()
     wrist_pose[:, :3, 3] = [_xyz(grasp.wrist_pose.position) for grasp in grasps]
     metrics = np.array([grasp.metric_values for grasp in grasps])
     return GraspSet(
         mano=mano,
-        vertices=vertices.numpy(),
+        vertices=lean(vertices.numpy() + mano[:, None, TRANSL]),
         faces=hand.faces.numpy(),
-        joints=np.array([[_xyz(p) for p in grasp.joints] for grasp in grasps], np.float32),
+        joints=lean(np.array([[_xyz(p) for p in grasp.joints] for grasp in grasps])),
         points=read_points(message.object_points),
         contact=np.array([grasp.contact for grasp in grasps], np.float32),
         score=np.array([grasp.score for grasp in grasps], np.float32),
         side=hand.side,
-        wrist_pose=wrist_pose,
+        wrist_pose=lean(wrist_pose),
         approach=np.array([_xyz(grasp.approach) for grasp in grasps], np.float32),
-        pregrasp=np.stack([_mano(grasp.pregrasp) for grasp in grasps]),
+        pregrasp=_mano([grasp.pregrasp for grasp in grasps]),
         metrics={name: metrics[:, i] for i, name in enumerate(grasps[0].metric_names)},
     )
 
@@ -188,29 +254,29 @@ def read_hands(hands: Sequence[ManoHand], side: str) -> np.ndarray:
     """(B, 61) MANO parameters of messages.
 
     Raises:
-        InputError: if there are none, or one is of the other side.
+        InputError: if there are none, one is of the other side, or its numbers aren't accepted.
     """
     if not hands:
         raise InputError("hands: none, accepted is at least one")
     for number, hand in enumerate(hands):
         if hand.side != side:
             raise InputError(f"hands[{number}]: side {hand.side!r}, accepted is the node's, {side}")
-    return np.stack([_mano(hand) for hand in hands])
+    return check_mano(_mano(hands), "hands")
 
 
 def _hand(mano: np.ndarray, side: str) -> ManoHand:
     return ManoHand(
         side=side,
-        betas=mano[BETAS],
-        global_orient=mano[GLOBAL_ORIENT],
-        hand_pose=mano[HAND_POSE],
-        transl=mano[TRANSL],
+        betas=mano[BETAS].astype(np.float32),
+        global_orient=mano[GLOBAL_ORIENT].astype(np.float32),
+        hand_pose=mano[HAND_POSE].astype(np.float32),
+        transl=mano[TRANSL].astype(np.float64),
     )
 
 
-def _mano(hand: ManoHand) -> np.ndarray:
-    parts = [hand.betas, hand.global_orient, hand.hand_pose, hand.transl]
-    return np.concatenate(parts).astype(np.float32)
+def _mano(hands: Sequence[ManoHand]) -> np.ndarray:
+    parts = ((hand.betas, hand.global_orient, hand.hand_pose, hand.transl) for hand in hands)
+    return lean(np.stack([np.concatenate(part) for part in parts]))
 
 
 def _pose(position: np.ndarray, quaternion: np.ndarray) -> Pose:

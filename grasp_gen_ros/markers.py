@@ -22,8 +22,12 @@ def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
     """
     array = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
     shown = min(count, len(grasps))
-    points = torch.from_numpy(grasps.points).expand(shown, -1, -1)
-    contact = contact_map(torch.from_numpy(grasps.vertices[:shown]), points).numpy()[..., None]
+    middle = grasps.points.mean(axis=0)  # distances near it, in float32, are exact enough
+    points, vertices = (
+        torch.from_numpy((part - middle).astype(np.float32))
+        for part in (grasps.points, grasps.vertices[:shown])
+    )
+    contact = contact_map(vertices, points.expand(shown, -1, -1)).numpy()[..., None]
     colours = (1 - contact) * SKIN + contact * PRESSED
     for i in range(shown):
         array.markers.append(_hand(i, grasps.vertices[i], grasps.faces, colours[i], header))

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from geometry_msgs.msg import Point
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.logging import get_logger
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
@@ -29,14 +27,17 @@ from grasp_gen_core import defaults, generators, refiners
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import tune_allocator
-from grasp_gen_core.types import SIDES, GraspSet
-from grasp_gen_ros.conversions import grasp_array, make_cloud, read_hands, read_points
+from grasp_gen_core.types import SIDES, GraspSet, Observation
+from grasp_gen_ros.conversions import grasp_array, make_cloud, read_hands, read_observation
 from grasp_gen_ros.markers import grasp_markers
 from grasp_gen_ros.msg import GraspArray
+from grasp_gen_ros.parameters import SEEDS, declare
+from grasp_gen_ros.processes import run_node
 from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
 
 MAX_GRASPS = 256
 MAX_CALLS = 4  # service calls that may wait; more are told busy at once
+LONGEST = 500  # characters of a message that says what was wrong
 REPEAT = 5.0  # seconds before the same warning is logged again
 
 
@@ -65,6 +66,7 @@ class GraspGenerator(Node):
         self._state, self._last_error, self._level = "idle", "", DiagnosticStatus.OK
         self._counts = Counter(clouds_taken=0, clouds_dropped=0, clouds_refused=0)
         self._seconds: dict[str, float] = {}
+        self._notes: Sequence[str] = ()
 
         self._grasps = self.create_publisher(GraspArray, "grasps", 1)
         self._contact = self.create_publisher(PointCloud2, "contact_map", 1)
@@ -99,20 +101,8 @@ class GraspGenerator(Node):
         self._worker.shutdown(cancel_futures=True)
 
     def _declare_parameters(self) -> None:
-        def declare(name, default, description, limits=None, read_only=False):
-            descriptor = ParameterDescriptor(description=description, read_only=read_only)
-            if isinstance(default, float):
-                low, high = limits
-                descriptor.floating_point_range = [
-                    FloatingPointRange(from_value=low, to_value=high)
-                ]
-            elif limits:
-                low, high = limits
-                descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-            self.declare_parameter(name, default, descriptor)
-
         def fixed(name, default, description):
-            declare(name, default, description, read_only=True)
+            declare(self, name, default, description, read_only=True)
 
         folder = "or a folder of weights."
         fixed("generator", defaults.GENERATOR, f"{', '.join(generators.NAMES)} {folder}")
@@ -123,11 +113,13 @@ class GraspGenerator(Node):
         fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
         fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
         fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
-        declare("num_grasps", 32, "Grasps per cloud.", (1, MAX_GRASPS))
-        declare("seed", 0, "Same cloud and seed, same grasps.", (0, 2**31 - 1))
-        declare("publish_markers", True, "Publish markers while somebody listens.")
-        declare("max_markers", 5, "Hands shown, best first.", (1, MAX_GRASPS))
-        declare("service_timeout", 30.0, "Seconds a call waits for its turn.", (0.1, 600.0))
+        viewpoint = "Where the camera stood, x y z in the cloud's frame; empty if that isn't known."
+        declare(self, "viewpoint", [], viewpoint)
+        declare(self, "num_grasps", 32, "Grasps per cloud.", (1, MAX_GRASPS))
+        declare(self, "seed", 0, "Same cloud and seed, same grasps.", SEEDS)
+        declare(self, "publish_markers", True, "Publish markers while somebody listens.")
+        declare(self, "max_markers", 5, "Hands shown, best first.", (1, MAX_GRASPS))
+        declare(self, "service_timeout", 30.0, "Seconds a call waits for its turn.", (0.1, 600.0))
 
     def _load_pipeline(self) -> None:
         start = time.perf_counter()
@@ -162,7 +154,7 @@ class GraspGenerator(Node):
             cloud, self._newest = self._newest, None
         try:
             make = self._generating(self._value("num_grasps"), self._value("seed"))
-            grasps, message = self._make_grasps(cloud, make)
+            grasps, message = self._make_grasps(cloud, (), make)
             if self.context.ok():
                 self._publish(grasps, message)
         except Exception as error:
@@ -172,7 +164,7 @@ class GraspGenerator(Node):
     def _on_generate(
         self, request: GenerateGrasps.Request, response: GenerateGrasps.Response
     ) -> GenerateGrasps.Response:
-        def prepare() -> Callable[[np.ndarray], GraspSet]:
+        def prepare() -> Callable[[Observation], GraspSet]:
             if request.num_grasps > MAX_GRASPS:
                 raise InputError(
                     f"num_grasps: {request.num_grasps}, accepted are 1 to {MAX_GRASPS}, "
@@ -192,7 +184,7 @@ class GraspGenerator(Node):
     def _on_refine(
         self, request: RefineGrasps.Request, response: RefineGrasps.Response
     ) -> RefineGrasps.Response:
-        def prepare() -> Callable[[np.ndarray], GraspSet]:
+        def prepare() -> Callable[[Observation], GraspSet]:
             if len(request.hands) > MAX_GRASPS:
                 raise InputError(f"hands: {len(request.hands)}, accepted are 1 to {MAX_GRASPS}")
             mano = read_hands(request.hands, self.pipeline.side)
@@ -200,7 +192,7 @@ class GraspGenerator(Node):
 
         return self._answer(request, response, prepare)
 
-    def _generating(self, num: int, seed: int) -> Callable[[np.ndarray], GraspSet]:
+    def _generating(self, num: int, seed: int) -> Callable[[Observation], GraspSet]:
         return partial(self.pipeline, num=num, seed=seed, stop=self._stopping)
 
     def _stopping(self) -> bool:
@@ -210,54 +202,57 @@ class GraspGenerator(Node):
         """The response: grasps as `prepare` says how to make them, or why there are none."""
         start = time.perf_counter()
         try:
-            response.grasps = self._wait_for_turn(request.cloud, prepare())
-            response.success = True
-            count = len(response.grasps.grasps)
-            response.message = f"{count} grasps in {time.perf_counter() - start:.2f} s"
+            grasps, message = self._wait_for_turn(request.cloud, request.viewpoint, prepare())
+            response.grasps, response.success = message, True
+            seconds = time.perf_counter() - start
+            done = f"{len(grasps)} grasps in {seconds:.2f} s"
+            response.message = "; ".join([done, *grasps.info["notes"]])
         except Exception as error:
             response.message = self._explain(error)
             self.get_logger().warning(f"call failed: {response.message}")
         return response
 
-    def _wait_for_turn(self, cloud: PointCloud2, make: Callable) -> GraspArray:
+    def _wait_for_turn(
+        self, cloud: PointCloud2, viewpoint: Sequence[Point], make: Callable
+    ) -> tuple[GraspSet, GraspArray]:
         """The worker serves calls in order of arrival, each at most one cloud's time late."""
         if not self._calls.acquire(blocking=False):
             raise Busy(f"busy: {MAX_CALLS} calls wait already, try again later")
         try:
-            job = self._worker.submit(self._make_grasps, cloud, make)
+            job = self._worker.submit(self._make_grasps, cloud, viewpoint, make)
             patience = self._value("service_timeout")
             try:
-                return job.result(patience)[1]
+                return job.result(patience)
             except FutureTimeoutError:
                 if job.cancel():
                     raise Busy(f"busy: no turn within {patience:g} s (service_timeout)") from None
-                return job.result()[1]
+                return job.result()
         finally:
             self._calls.release()
 
     def _make_grasps(
-        self, cloud: PointCloud2, make: Callable[[np.ndarray], GraspSet]
+        self,
+        cloud: PointCloud2,
+        viewpoint: Sequence[Point],
+        make: Callable[[Observation], GraspSet],
     ) -> tuple[GraspSet, GraspArray]:
         """Runs in the worker thread only."""
-        self._state = "generating"
+        self._state, self._notes = "generating", ()
         self._counts["clouds_taken"] += 1
         start = time.perf_counter()
         try:
-            points = read_points(cloud)
+            seen = read_observation(cloud, viewpoint, self._value("viewpoint") or ())
             read = time.perf_counter()
-            grasps = make(points)
+            grasps = make(seen)
             ready = time.perf_counter()
             message = grasp_array(grasps, cloud.header)
-        except Exception as error:
-            if isinstance(error, InputError):
-                self._counts["clouds_refused"] += 1
-                self._level = DiagnosticStatus.WARN
-            else:
-                self._level = DiagnosticStatus.ERROR
+        except InputError:
+            self._counts["clouds_refused"] += 1
+            self._level = DiagnosticStatus.WARN
             raise
         finally:
             self._state = "idle"
-        self._level = DiagnosticStatus.OK
+        self._level, self._notes = DiagnosticStatus.OK, grasps.info["notes"]
         end = time.perf_counter()
         conversion = {"read_cloud": read - start, "make_message": end - ready}
         self._seconds = {**self.pipeline.timings, **conversion, "total": end - start}
@@ -269,19 +264,19 @@ class GraspGenerator(Node):
         if self._value("publish_markers") and self._markers.get_subscription_count():
             count = self._value("max_markers")
             self._markers.publish(grasp_markers(grasps, message.header, count))
-        self.get_logger().info(
-            f"{len(grasps)} grasps in {self._seconds['total']:.2f} s, best {grasps.score[0]:.2f}",
-            throttle_duration_sec=REPEAT,
-        )
+        done = f"{len(grasps)} grasps in {self._seconds['total']:.2f} s"
+        text = "; ".join([f"{done}, best {grasps.score[0]:.2f}", *self._notes])
+        self.get_logger().info(text, throttle_duration_sec=REPEAT)
 
     def _explain(self, error: Exception) -> str:
         """One line for users; a bug's traceback goes to the log."""
         if isinstance(error, InputError | Busy):
-            text = str(error)
+            text = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
         elif isinstance(error, CancelledError) or not self.context.ok():
             text = "the node is shutting down"
         else:
-            text = f"internal error: {error!r}"
+            text = textwrap.shorten(f"internal error: {error!r}", LONGEST, placeholder=" ...")
+            self._level = DiagnosticStatus.ERROR
             self.get_logger().error("".join(traceback.format_exception(error)))
         self._last_error = text
         return text
@@ -293,6 +288,7 @@ class GraspGenerator(Node):
             "refiner": self._value("refiner"),
             **self._counts,
             **{f"seconds_{stage}": f"{seconds:.3f}" for stage, seconds in self._seconds.items()},
+            "notes": "; ".join(self._notes),
             "last_error": self._last_error,
         }
         status = DiagnosticStatus(
@@ -309,25 +305,20 @@ class GraspGenerator(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Exit code 0 after Ctrl-C, 2 for parameters that name nothing or are out of range."""
-    node = None
+    return run_node("grasp_generator", spin, args)
+
+
+def spin() -> None:
+    """Serve until the context is shut down."""
+    tune_allocator()
+    node = GraspGenerator()
     try:
-        tune_allocator()
-        rclpy.init(args=args)
-        try:
-            node = GraspGenerator()
-        except (InputError, ParameterException) as error:
-            get_logger("grasp_generator").fatal(str(error))
-            return 2
         executor = MultiThreadedExecutor(num_threads=MAX_CALLS + 3)
         executor.add_node(node)
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     finally:
         rclpy.try_shutdown()
-        if node is not None:
-            node.close()
-    return 0
+        node.close()
 
 
 if __name__ == "__main__":

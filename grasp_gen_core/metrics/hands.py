@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -90,13 +90,21 @@ class HandMeshes:
         return cls(vertices, faces, joints, parts, cells, mano, (note,) if note else ())
 
     @classmethod
-    def load(cls, path: str | Path, hand: ManoHand) -> HandMeshes:
-        """Hands of a grasps.npz, ours or a peer's; see `from_arrays`.
+    def load(
+        cls, path: str | Path, hand: ManoHand, origin: Sequence[float] = (0, 0, 0)
+    ) -> HandMeshes:
+        """Hands of a grasps.npz, ours or a peer's, about a new origin; see `from_arrays`.
 
         Raises:
             InputError: also if the file is no readable .npz.
         """
-        return cls.from_arrays(read_npz(path), hand, str(path))
+        given, origin = read_npz(path), np.asarray(origin, np.float64)
+        shifts = {"vertices": origin, "joints": origin, "mano": np.append(np.zeros(58), origin)}
+        arrays = {name: given[name] for name in (*shifts, "faces") if name in given}
+        for name in shifts.keys() & arrays.keys():
+            if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
+                arrays[name] = arrays[name].astype(np.float64) - shifts[name]
+        return cls.from_arrays(arrays, hand, str(path))
 
 
 def _finite(array: np.ndarray, source: str, name: str, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -8,13 +8,23 @@ import pytest
 pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
 
 import torch
+from geometry_msgs.msg import Point
 from ros_harness import new_header
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import PointCloud2, PointField
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.types import GraspSet
-from grasp_gen_ros.conversions import grasp_array, grasp_set, make_cloud, read_points
+from grasp_gen_core.types import GraspSet, lean
+from grasp_gen_ros.conversions import (
+    grasp_array,
+    grasp_set,
+    make_cloud,
+    read_hands,
+    read_observation,
+    read_points,
+)
+from grasp_gen_ros.msg import ManoHand as HandMessage
 
 
 def encode(
@@ -94,6 +104,12 @@ def changed(cloud: PointCloud2, **values) -> PointCloud2:
     return cloud
 
 
+def moved(fields: list[PointField], offset: int) -> list[PointField]:
+    """y begins within x."""
+    fields[1].offset = offset
+    return fields
+
+
 @pytest.mark.parametrize(
     "spoil, text",
     [
@@ -105,11 +121,82 @@ def changed(cloud: PointCloud2, **values) -> PointCloud2:
         (lambda c: changed(c, point_step=10), "'z' ends at byte 12, past point_step 10"),
         (lambda c: changed(c, point_step=0), "past point_step 0"),
         (lambda c: changed(c, width=2**31), "row_step"),
+        (lambda c: changed(c, fields=c.fields + c.fields[:1]), "2 fields 'x'.*once each"),
+        (lambda c: changed(c, fields=moved(c.fields, 2)), "'x' and 'y' overlap"),
     ],
 )
 def test_contradictions_are_named(points, spoil, text):
     with pytest.raises(ValueError, match=text):
         read_points(spoil(encode(points)))
+
+
+@pytest.mark.parametrize("kind", ["<f8", ">f8"])
+def test_doubles_stay_doubles(points, kind):
+    """At map coordinates float32 is 0.06 m off."""
+    far = points.astype(np.float64) + [4.5e5, 5.4e6, 100]
+    read = read_points(encode(far, kind))
+    assert read.dtype == np.float64 and read.dtype.isnative
+    np.testing.assert_array_equal(read, far)
+
+
+def test_far_clouds_go_out_as_doubles(points):
+    far = points.astype(np.float64) + [4.5e5, 5.4e6, 100]
+    contact = np.linspace(0, 1, len(points)).astype(np.float32)
+    cloud = make_cloud(far, new_header(), contact)
+    assert [field.datatype for field in cloud.fields] == [8, 8, 8, 7]
+    np.testing.assert_array_equal(read_points(cloud), far)
+    rows = np.frombuffer(cloud.data, np.uint8).reshape(len(far), cloud.point_step)
+    at = cloud.fields[3].offset
+    np.testing.assert_array_equal(rows[:, at : at + 4].copy().view("<f4")[:, 0], contact)
+
+
+@pytest.mark.parametrize(
+    "frame, asked, default, expected",
+    [
+        ("map", [], [], None),
+        ("camera_optical_frame", [], [], (0, 0, 0)),
+        ("camera_optical_frame", [], [1, 2.5, 3], (1, 2.5, 3)),
+        ("camera_optical_frame", [(0.1, 0.2, 6e6)], [1, 2.5, 3], (0.1, 0.2, 6e6)),
+        ("optical_frame_of_nothing", [], [], None),
+    ],
+)
+def test_where_the_camera_stood(points, frame, asked, default, expected):
+    """What a request says comes before the parameter, and that before the frame's name."""
+    cloud = make_cloud(points, new_header(frame))
+    asked = [Point(x=x, y=y, z=z) for x, y, z in asked]
+    seen = read_observation(cloud, asked, default)
+    np.testing.assert_array_equal(seen.points, points)
+    if expected is None:
+        assert seen.viewpoint is None
+    else:
+        np.testing.assert_array_equal(seen.viewpoint, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e10])
+def test_viewpoints_are_checked(points, value):
+    with pytest.raises(InputError, match="viewpoint: .* accepted are metres"):
+        read_observation(make_cloud(points, new_header()), [Point(y=value)])
+
+
+@pytest.mark.parametrize(
+    "field, index, value, text",
+    [
+        ("betas", 3, 1e4, r"betas\[3\] is 10000, accepted are finite numbers from -10 to 10 stand"),
+        ("betas", 0, -10.1, r"betas\[0\] is -10.1"),
+        ("global_orient", 2, 7, r"global_orient\[2\] is 7, .*radians"),
+        ("hand_pose", 44, -1e20, r"hand_pose\[44\] is -1e\+20"),
+        ("hand_pose", 1, np.nan, r"hand_pose\[1\] is nan"),
+        ("transl", 1, np.inf, r"transl\[1\] is inf, .*metres"),
+    ],
+)
+def test_hands_that_none_has_are_refused(field, index, value, text):
+    good, bad = HandMessage(side="right"), HandMessage(side="right")
+    bad.betas[9], bad.global_orient[0], bad.hand_pose[7] = 10, -6.28, 6.28
+    largest = read_hands([good, bad], "right")[1, [9, 10, 20]]
+    np.testing.assert_array_equal(largest, np.float32([10, -6.28, 6.28]))
+    getattr(bad, field)[index] = value
+    with pytest.raises(InputError, match=r"hands\[1\]: " + text):
+        read_hands([good, bad], "right")
 
 
 @pytest.mark.parametrize("kind, name", [("<i2", "INT16"), ("<u4", "UINT32")])
@@ -118,8 +205,9 @@ def test_only_floats_are_coordinates(points, kind, name):
         read_points(encode(np.nan_to_num(points).clip(0), kind))
 
 
+@pytest.mark.parametrize("origin", [(0, 0, 0), (4.5e5, 5.4e6, 100)])
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_grasp_round_trip(side):
+def test_grasp_round_trip(side, origin):
     """Everything a grasp set holds comes back from the message; poses agree with MANO's."""
     rng = np.random.default_rng(2)
     hand = ManoHand(side=side)
@@ -131,12 +219,18 @@ def test_grasp_round_trip(side):
     wrist_pose = np.tile(np.eye(4, dtype=np.float32), (3, 1, 1))
     wrist_pose[:, :3, :3] = Rotation.from_rotvec(mano[:, 10:13]).as_matrix()
     wrist_pose[:, :3, 3] = joints[:, 0]
+    if any(origin):
+        mano, pregrasp, wrist_pose = (a.astype(np.float64) for a in (mano, pregrasp, wrist_pose))
+        vertices, joints, pregrasp_wrist = (a + origin for a in (vertices, joints, pregrasp_wrist))
+        mano[:, 58:] += origin
+        pregrasp[:, 58:] += origin
+        wrist_pose[:, :3, 3] += origin
     sent = GraspSet(
         mano=mano,
         vertices=vertices,
         faces=hand.faces.numpy(),
         joints=joints,
-        points=rng.normal(size=(50, 3)).astype(np.float32),
+        points=lean(rng.normal(size=(50, 3)) + origin),
         contact=rng.random((3, 50)).astype(np.float32),
         score=np.array([0.9, 0.5, 0.1], np.float32),
         side=side,
@@ -153,15 +247,15 @@ def test_grasp_round_trip(side):
     assert received.side == side
     for name in ("mano", "pregrasp", "points", "contact", "score", "faces", "approach", "joints"):
         np.testing.assert_array_equal(getattr(received, name), getattr(sent, name), err_msg=name)
-    np.testing.assert_allclose(received.vertices, vertices, atol=1e-6)
-    np.testing.assert_allclose(received.wrist_pose, wrist_pose, atol=1e-6)
+    np.testing.assert_allclose(received.vertices, vertices, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(received.wrist_pose, wrist_pose, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(
         received.metrics["penetration_depth_cm"], sent.metrics["penetration_depth_cm"]
     )
     for i, grasp in enumerate(message.grasps):
         pose = grasp.pregrasp_wrist_pose
         position = [pose.position.x, pose.position.y, pose.position.z]
-        np.testing.assert_allclose(position, pregrasp_wrist[i], atol=1e-5)
+        np.testing.assert_allclose(position, pregrasp_wrist[i], rtol=0, atol=1e-5)
         q = pose.orientation
         turned = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_rotvec()
         np.testing.assert_allclose(turned, pregrasp[i, 10:13], atol=1e-5)
@@ -174,22 +268,25 @@ def test_another_hand_is_refused():
         grasp_set(grasp_array_of(1), ManoHand(side="left"))
 
 
-def grasp_array_of(count: int):
+@pytest.mark.parametrize("name", ["mano", "contact", "pregrasp", "score"])
+def test_nothing_goes_out_that_is_not_finite(name):
+    with pytest.raises(FloatingPointError, match=name):
+        grasp_array_of(2, **{name: np.full((2, 61), np.nan)})
+
+
+def grasp_array_of(count: int, **other):
     zeros = np.zeros
     poses = np.tile(np.eye(4), (count, 1, 1))
-    return grasp_array(
-        GraspSet(
-            mano=zeros((count, 61)),
-            vertices=zeros((count, 778, 3)),
-            faces=zeros((1538, 3), int),
-            joints=zeros((count, 21, 3)),
-            points=zeros((9, 3)),
-            contact=zeros((count, 9)),
-            score=zeros(count),
-            side="right",
-            wrist_pose=poses,
-            approach=zeros((count, 3)),
-            pregrasp=zeros((count, 61)),
-        ),
-        new_header(),
-    )
+    arrays = {
+        "mano": zeros((count, 61)),
+        "vertices": zeros((count, 778, 3)),
+        "faces": zeros((1538, 3), int),
+        "joints": zeros((count, 21, 3)),
+        "points": zeros((9, 3)),
+        "contact": zeros((count, 9)),
+        "score": zeros(count),
+        "wrist_pose": poses,
+        "approach": zeros((count, 3)),
+        "pregrasp": zeros((count, 61)),
+    }
+    return grasp_array(GraspSet(side="right", **(arrays | other)), new_header())

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
 
 import yaml
+from geometry_msgs.msg import Point
 from ros_harness import Command, Peer, new_header
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker
@@ -155,6 +156,7 @@ def bad_clouds(points: np.ndarray) -> dict[str, tuple[PointCloud2, str]]:
         "integers": (integers, "INT32, accepted are FLOAT32 and FLOAT64"),
         "cut off": (with_values(cloud(), data=cloud().data[:-7]), "data holds"),
         "narrow points": (with_values(cloud(), point_step=11), "past point_step 11"),
+        "two x": (with_values(cloud(), fields=cloud().fields + cloud().fields[:1]), "2 fields 'x'"),
         "too few": (cloud(points[:20]), "64"),
         "millimetres": (cloud(points * 1000), "metres"),
     }
@@ -196,6 +198,64 @@ def test_holes_doubles_and_byte_order_change_nothing(peer: Peer, cloud: PointClo
     organised = make_cloud(holes.reshape(-1, 3), new_header())
     organised = with_values(organised, height=40, width=50, row_step=50 * 12)
     np.testing.assert_array_equal(mano(peer.generate(organised).grasps), mano(plain))
+
+
+def test_a_frame_far_away(peer: Peer, cylinder: np.ndarray):
+    """At map coordinates the same grasps come, moved, by topic and by both services."""
+    origin = np.array([4.5e5, 5.4e6, 100.0])
+    there = make_cloud(cylinder + origin, new_header("map"))
+    near = peer.generate(make_cloud(cylinder + np.full(3, 100.0), new_header("map"))).grasps
+    answered = peer.generate(there).grasps
+    for far in (answered, peer.answer(there)):
+        assert far.header == there.header
+        wrists = mano(far)[:, 58:] - (origin - 100)
+        np.testing.assert_allclose(wrists, mano(near)[:, 58:], rtol=0, atol=1e-4)
+        points = read_points(far.object_points)
+        assert set(map(tuple, points)) <= set(map(tuple, cylinder + origin))
+    contact = peer.wait_for("contact_map", lambda m: m.header == there.header)
+    np.testing.assert_array_equal(read_points(contact), points)
+    refined = peer.refine(there, [grasp.hand for grasp in answered.grasps])
+    assert refined.success, refined.message
+    wrists = [
+        np.array([xyz(g.wrist_pose.position) for g in m.grasps]) for m in (far, refined.grasps)
+    ]
+    assert np.linalg.norm(wrists[0] - wrists[1], axis=1).max() < 0.03
+
+
+def test_where_the_camera_stood_matters(peer: Peer, cylinder: np.ndarray):
+    """In a frame whose origin is behind the object the viewpoint turns the grasps to its front."""
+    turned = (
+        cylinder - cylinder.mean(axis=0) - np.float32([0, 0.3, 0])
+    )  # seen from -y, origin at +y
+    camera = np.array([0.0, -1.0, 0.0])
+    cloud = make_cloud(turned, new_header("world"))
+
+    def seen_side(message) -> float:
+        return np.mean([-xyz(grasp.approach) @ camera for grasp in message.grasps])
+
+    told = peer.generate(cloud, viewpoint=[Point(y=-1.0)]).grasps
+    np.testing.assert_array_equal(
+        mano(peer.generate(cloud, viewpoint=[Point(y=-1.0)]).grasps), mano(told)
+    )
+    guessed = peer.generate(cloud).grasps
+    assert seen_side(told) > 0 and not np.array_equal(mano(told), mano(guessed))
+    assert peer.set_parameter("viewpoint", [0.0, -1.0, 0.0]).successful
+    np.testing.assert_array_equal(mano(peer.generate(cloud).grasps), mano(told))
+    assert peer.set_parameter("viewpoint", []).successful
+    np.testing.assert_array_equal(mano(peer.generate(cloud).grasps), mano(guessed))
+    refused = peer.generate(cloud, viewpoint=[Point(x=float("nan"))])
+    assert not refused.success and refused.message.startswith("viewpoint: (nan, 0.0, 0.0)")
+
+
+def test_holes_are_told(peer: Peer, cylinder: np.ndarray):
+    """What was dropped of the cloud stands in the response and in the diagnostics."""
+    spoilt = np.concatenate([cylinder, np.zeros((200, 3), np.float32)])
+    response = peer.generate(make_cloud(spoilt, new_header()))
+    assert response.success and "; " in response.message and "200" in response.message
+    notes = response.message.split("; ", 1)[1]
+    assert peer.status(lambda v: v["notes"])["notes"] == notes
+    assert "; " not in peer.generate(make_cloud(cylinder, new_header())).message
+    assert peer.status(lambda v: not v["notes"])["last_error"] is not None
 
 
 def test_five_million_points(peer: Peer, cylinder: np.ndarray):
@@ -264,7 +324,7 @@ def test_hands_of_others_are_refined(peer: Peer, cloud: PointCloud2):
     for i in order:
         hand = copy.deepcopy(good.grasps[i].hand)
         axis = good.grasps[i].approach
-        hand.transl = hand.transl - 0.008 * np.array([axis.x, axis.y, axis.z], np.float32)
+        hand.transl = hand.transl - 0.008 * xyz(axis)
         hands.append(hand)
     response = peer.refine(cloud, hands)
     assert response.success, response.message
@@ -285,8 +345,10 @@ def test_hands_of_others_are_refined(peer: Peer, cloud: PointCloud2):
     [
         ([], "hands: none"),
         ([ManoHand(side="left")], "side 'left', accepted is the node's, right"),
-        ([ManoHand(side="right", transl=np.full(3, np.nan, np.float32))], "finite"),
-        ([ManoHand(side="right", transl=np.full(3, 7, np.float32))], "one frame"),
+        ([ManoHand(side="right", transl=np.full(3, np.nan))], "finite"),
+        ([ManoHand(side="right", transl=np.full(3, 7.0))], "one frame"),
+        ([ManoHand(side="right", betas=np.full(10, 1e20, np.float32))], "hands[0]: betas[0]"),
+        ([ManoHand(side="right", betas=np.full(10, 1e4, np.float32))], "from -10 to 10"),
     ],
 )
 def test_bad_hands_are_refused(peer: Peer, cloud: PointCloud2, hands: list, text: str):
@@ -298,12 +360,16 @@ def test_parameters_change_or_say_why_not(peer: Peer, cylinder: np.ndarray):
     assert peer.set_parameter("num_grasps", 2).successful
     assert len(peer.answer(make_cloud(cylinder, new_header())).grasps) == 2
     assert peer.set_parameter("num_grasps", 4).successful
+    assert peer.set_parameter("service_timeout", 30).successful  # no float
     for name, value, reason in [
         ("num_grasps", 0, "range"),
         ("num_grasps", 257, "range"),
         ("num_grasps", "many", "type"),
         ("seed", -1, "range"),
-        ("service_timeout", 0.0, "range"),
+        ("service_timeout", 0.0, "accepted are 0.1 to 600"),
+        ("service_timeout", "long", "accepted are 0.1 to 600"),
+        ("viewpoint", [1.0, 2.0], "three"),
+        ("viewpoint", [1.0, 2.0, float("nan")], "three finite numbers"),
         ("generator", "dvqvae", "read-only"),
         ("refiner", "none", "read-only"),
         ("device", "cuda", "read-only"),
