@@ -226,7 +226,8 @@ def score(
     cpu = torch.device("cpu")
     measured = _spread(task, parts, "measure", cpu, None, quiet, sizes, "grasp")
     numbers = {n: np.concatenate([part[n] for part in measured]) for n in measured[0]} | against
-    one = Measured(Path(mesh).stem, body, hands, numbers, repairs + measures.notes(body))
+    notes = [*hands.notes, *repairs, *measures.notes(body)]
+    one = Measured(Path(mesh).stem, body, hands, numbers, notes)
     result = assemble([one], protocol, seed)
     result.results["config"] = {
         "grasps": str(grasps),
