@@ -83,8 +83,8 @@ def test_hands_at_map_coordinates_are_refined_in_place(observations, side):
     good = pipeline(seen, num=2, seed=0)
     refined = pipeline.refine_hands(seen, good.mano)
     away = Observation(seen.points @ turn.T + shift, seen.normals @ turn.T)
-    hands = pipeline(away, num=2, seed=0).mano
-    there = pipeline.refine_hands(away, hands)
+    exact = (torch.from_numpy(x).double() for x in (good.mano, turn, shift))
+    there = pipeline.refine_hands(away, ManoHand(side=side).double().move(*exact).numpy())
     expected = refined.vertices.astype(float) @ turn.T + shift
     np.testing.assert_allclose(there.vertices, expected, atol=2e-4, rtol=0)
 
