@@ -21,7 +21,7 @@ ASTRAY = 3.0  # median distances between two points of a cloud: flying pixels ke
 FLYING_SHARE = 0.005  # of all points, in a group of flying pixels at most
 
 # From where on a cloud is no single object that a hand can hold.
-APART = 0.04, 6.0  # metres, and point spacings, between things that aren't one
+APART = 0.04, 8.0  # metres, and point spacings, between things that aren't one
 CLUSTER_SHARE = 0.05  # of all points, in a thing of its own at least
 SPAN = 0.18  # metres from thumb to little finger
 TABLE_SHARE, TABLE_SIZE = 0.3, 0.3  # of all points, and metres: a table has more
