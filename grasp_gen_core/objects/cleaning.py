@@ -127,7 +127,7 @@ def _groups(points: np.ndarray, gap: float) -> np.ndarray:
 
 def _oddities(points: np.ndarray) -> list[str]:
     """What tells that a cloud isn't one object which a hand can hold."""
-    points = np.random.default_rng(0).permutation(points)[:SAMPLE]
+    points = np.random.default_rng(0).choice(points, min(SAMPLE, len(points)), replace=False)
     found = []
     if _is_on_a_table(points):
         found.append("a large plane goes on beyond what stands on it: a table isn't removed?")
