@@ -20,7 +20,7 @@ ASTRAY = 3.0  # median distances between two points of a cloud: flying pixels ke
 FLYING_SHARE = 0.005  # of all points, in a group of flying pixels at most
 
 # From where on a cloud is no single object that a hand can hold.
-APART = 0.04, 6.0  # metres, and point spacings, between things that aren't one
+APART = 0.04, 8.0  # metres, and point spacings, between things that aren't one
 CLUSTER_SHARE = 0.05  # of all points, in a thing of its own at least
 SPAN = 0.18  # metres from thumb to little finger
 TABLE_SHARE, TABLE_SIZE = 0.3, 0.3  # of all points, and metres: a table has more
@@ -126,7 +126,7 @@ def _groups(points: np.ndarray, gap: float) -> np.ndarray:
 
 def _oddities(points: np.ndarray) -> list[str]:
     """What tells that a cloud isn't one object which a hand can hold."""
-    points = np.random.default_rng(0).permutation(points)[:SAMPLE]
+    points = np.random.default_rng(0).choice(points, min(SAMPLE, len(points)), replace=False)
     found = []
     if _is_on_a_table(points):
         found.append("a large plane goes on beyond what stands on it: a table isn't removed?")

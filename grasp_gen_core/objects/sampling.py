@@ -14,7 +14,7 @@ GRAZING = 0.2  # cosine below which a ray skims the neighbours of its point and 
 SAME_SHEET = 0.35  # sine of the climb to a neighbour above which it lies on another sheet
 NUM_VOTES = 20  # rounds in which neighbours agree on the side
 DEPTH_NOISE = 0.0026  # per metre: deviation over depth squared of a RealSense-like camera
-SEEN_BY_CAMERA = 0.75  # share in sight of a camera in its own view; whole objects have half
+SEEN_BY_CAMERA = 0.83  # share in sight of a camera in its own view; whole objects have half
 NEAREST_CAMERA = 0.5  # of the object's longest side: no camera stands closer to it
 COARSEST = 0.25  # of the longest side: radius in which normals are averaged at most
 
