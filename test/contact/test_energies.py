@@ -182,3 +182,76 @@ def test_fingers_cross_as_far_anywhere(hand):
     )
     assert near > 0.5
     torch.testing.assert_close(away, near, rtol=1e-3, atol=0)
+
+
+def test_spheres_in_the_object_count_three_times():
+    vertices, spheres = torch.full((1, 4), -0.01), torch.zeros(1, 5, 2)  # 1 cm; 8 mm of 1 cm
+    value = float(energies.penetration(vertices, spheres, torch.full((5, 2), 0.01)))
+    assert value == pytest.approx(4 * 1.0 + 3 * 10 * 0.8**2)
+
+
+def test_uncoupled_angles_cost_what_their_squares_say():
+    angles = torch.zeros(1, 15, 3)
+    angles[0, :3, 0] = torch.tensor([0.3, 0.4, 0.1])  # the index finger flexes alone
+    alone = (0.1 - 0.67 * 0.4) ** 2 + 0.5 * (0.3**2 + 0.4**2)
+    assert float(energies.coupling(angles)) == pytest.approx(alone, rel=1e-5)
+    angles[0, 13, 1:] = torch.tensor([0.2, -0.1])  # the thumb deviates and twists
+    assert float(energies.coupling(angles)) == pytest.approx(alone + 0.5 * 0.05, rel=1e-5)
+
+
+@pytest.mark.parametrize("reach", [float("inf"), 1.5])
+def test_pads_are_pulled_by_their_rounded_lengths(hand, reach):
+    """Again in numpy: thumb to little finger, of the three anchors of a tip mostly the nearest."""
+    vertices = hand(torch.zeros(1, 61))[0]
+    distance = 0.02 * torch.randn(1, 778, generator=torch.Generator().manual_seed(0))
+    found = energies.pad_contact(vertices, distance, hand.regions, reach, squeeze=0.001)
+    anchors = hand.regions.anchors.numpy()
+    length = np.sqrt((100 * (distance[0, anchors].numpy() + 0.001)) ** 2 + 0.01) - 0.1
+    length = length if reach == float("inf") else reach * np.tanh(length / reach)
+    fingers = length[:25].reshape(5, 5)
+    share = np.exp(-4 * fingers[:, 2:])
+    share /= share.sum(axis=1, keepdims=True)
+    tip = (share * fingers[:, 2:]).sum(axis=1) + 0.15 * fingers[:, 2:].mean(axis=1)
+    places = vertices[0, anchors[:25]].numpy().reshape(5, 5, 3)[:, 2:]
+    expected = (tip, fingers[:, 1], fingers[:, 0], length[25:].mean())
+    for value, wanted in zip(
+        (found.tip, found.middle, found.proximal, found.palm), expected, strict=True
+    ):
+        np.testing.assert_allclose(value[0], wanted, rtol=1e-4)
+    np.testing.assert_allclose(found.points[0], (share[..., None] * places).sum(axis=1), atol=1e-6)
+
+
+def test_torque_is_taken_about_the_centre():
+    """1 N along -x at 10 cm of y, about a centre at 5 cm: force 1, torque 1 of 5 cm."""
+    point, normal = torch.tensor([[[0.0, 0.1, 0.0]]]), torch.tensor([[[1.0, 0.0, 0.0]]])
+    centre = torch.tensor([0.02, 0.05, 0.0])
+    wrench = energies.force_closure(point, normal, torch.ones(1, 1), centre)
+    assert float(wrench) == pytest.approx(2.0)
+
+
+def test_gradients_of_energies_are_those_of_finite_differences():
+    """Of an ellipsoid's field, in double precision: normals, closure, and the nearest vertex."""
+    axes = torch.tensor([0.05, 0.03, 0.04], dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    points = torch.randn(1, 5, 3, generator=rng, dtype=torch.float64) * axes
+    strength, centre = torch.ones(1, 5).double(), torch.zeros(3).double()
+
+    def ellipsoid(p):
+        return 0.04 * ((p / axes).norm(dim=-1) - 1)
+
+    def closure(p):
+        return energies.force_closure(p, energies.surface_normal(ellipsoid, p), strength, centre)
+
+    assert torch.autograd.gradcheck(closure, points.clone().requires_grad_())
+    vertices = torch.randn(1, 7, 3, generator=rng, dtype=torch.float64)
+    both = points.clone().requires_grad_(), vertices.requires_grad_()
+    assert torch.autograd.gradcheck(lambda p, v: nearest(p, v)[0], both)
+
+
+def test_palm_spheres_go_from_a_fifth_to_nine_tenths_of_the_bone(hand):
+    joints = hand(torch.zeros(1, 61))[1]
+    centres = energies.palm_spheres(joints, hand.regions)[0][0]
+    knuckles = joints[0, [1, 4, 10, 7]]  # index, middle, ring, little
+    for place, share in ((0, 0.2), (3, 0.9)):
+        expected = joints[0, 0] + share * (knuckles - joints[0, 0])
+        torch.testing.assert_close(centres[:, place], expected, atol=1e-6, rtol=0)
