@@ -16,7 +16,6 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -151,7 +150,7 @@ class JointDiffusion(Network):
         noise = torch.randn(num, choir.SIDE**3 + CONTACTS, generator=rng).to(points)
         field, contacts = self.draw(thing[chosen], None, tokens[chosen], noise, steps)
         mano = fit_field(field, self.hand, shape=SHAPE_WEIGHT).mano
-        return touch(mano, contacts, rotation[chosen], centre[chosen], self.hand, grid)
+        return self.touch(mano, contacts, rotation[chosen], centre[chosen], grid)
 
     def refine(
         self,
@@ -162,7 +161,8 @@ class JointDiffusion(Network):
     ) -> Tensor:
         """Noisy hands made grasps (Sec. 3.2, setting 1), of the shape that they have.
 
-        All hands get the same noise: what becomes of one is the same alone and in any batch.
+        Each hand is refined by itself, from the same noise: of a last digit that depends on the
+        batch, the quick refiner's steps would make millimetres.
 
         Args:
             mano: (B, 61) hands.
@@ -173,30 +173,49 @@ class JointDiffusion(Network):
         Returns:
             (B, 61) hands near the given ones.
         """
-        hand, count = self.hand, len(mano)
         rotation, centre, local = (x[:DRAWS] for x in in_four_frames(points))
-        rotation, centre, thing = (
-            x.repeat_interleave(count, dim=0)
-            for x in (rotation, centre, normalise_field(choir.object_field(local)))
-        )
-        start = hands_in_frame(mano.repeat(DRAWS, 1), rotation, centre, hand)
+        thing = normalise_field(choir.object_field(local))
+        scene = (rotation, centre, thing, points, grid, stop)
+        return torch.cat([self.refine_one(one, *scene) for one in mano.split(1)])
+
+    def refine_one(
+        self,
+        mano: Tensor,
+        rotation: Tensor,
+        centre: Tensor,
+        thing: Tensor,
+        points: Tensor,
+        grid: DistanceGrid,
+        stop: Callable[[], bool] | None,
+    ) -> Tensor:
+        """A hand (1, 61) refined; see `refine`, and `in_four_frames` for DRAWS frames."""
+        hand = self.hand
+        start = hands_in_frame(mano.expand(DRAWS, -1), rotation, centre, hand)
         noisy = normalise_field(self.field_of(start))
         tokens = self.pair_encoder(fold(thing, noisy))
         rng = torch.Generator().manual_seed(0)
         noise = torch.randn(DRAWS, choir.SIDE**3 + CONTACTS, generator=rng).to(mano)
-        noise = noise.repeat_interleave(count, dim=0)
         field, contacts = self.draw(thing, noisy, tokens, noise, REFINING_STEPS)
-        # In double precision: of a last digit that depends on the batch, quick makes millimetres.
-        exact, distance = deepcopy(hand).double(), deepcopy(grid).double()
-        field, contacts, start, rotation, centre, cloud = (
-            x.double() for x in (field, contacts, start, rotation, centre, points)
-        )
-        fitted = fit_field(field, exact, start, shape=None).mano
-        cost = misfit(exact(exact.move(fitted, rotation, centre))[0], distance, exact.regions)
-        best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(count).to(cost.device)
+        fitted = fit_field(field, hand, start, shape=None).mano
+        cost = misfit(hand(hand.move(fitted, rotation, centre))[0], grid, hand.regions)
+        best = cost.argmin(keepdim=True)
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
-        touching = touch(*chosen, exact, distance, stop)
-        return quick.refine(touching, cloud, distance, stop, hand=exact).to(mano)
+        touching = self.touch(*chosen, grid, stop)
+        return quick.refine(touching, points, grid, stop, hand=hand)
+
+    def touch(
+        self,
+        mano: Tensor,
+        contacts: Tensor,
+        rotation: Tensor,
+        centre: Tensor,
+        grid: DistanceGrid,
+        stop: Callable[[], bool] | None = None,
+    ) -> Tensor:
+        """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
+        hand = self.hand
+        contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
+        return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
 
     def draw(
         self,
@@ -295,20 +314,6 @@ class JointDiffusion(Network):
         """(B, choir.SIDE^3) metres, the hand fields of hands (B, 61)."""
         anchors, _ = self.hand.carry(mano, self.hand.regions.anchors)
         return choir.hand_field(anchors)
-
-
-def touch(
-    mano: Tensor,
-    contacts: Tensor,
-    rotation: Tensor,
-    centre: Tensor,
-    hand: ManoHand,
-    grid: DistanceGrid,
-    stop: Callable[[], bool] | None = None,
-) -> Tensor:
-    """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
-    contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
-    return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
 
 
 class Encoder(nn.Module):
