@@ -219,7 +219,7 @@ def test_a_frame_far_away(peer: Peer, cylinder: np.ndarray):
             assert near.min() < 0.02
             # What is in contact is near a bone of the hand.
             touched = np.array(grasp.contact) > 0.5
-            assert touched.any() and near[touched].max() < 0.04
+            assert touched.any() and near[touched].max() < 0.06  # palms are wide
     before, after = (
         np.array([xyz(g.wrist_pose.position) for g in m.grasps])
         for m in (generated, refined.grasps)
