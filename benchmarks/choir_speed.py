@@ -28,11 +28,13 @@ from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.generators.joint_diffusion import (
+    CONTACTS,
     DRAWS,
     REFINING_STEPS,
     SHAPE_WEIGHT,
     fold,
     normalise_field,
+    touch,
 )
 from grasp_gen_core.generators.layers.frames import hands_in_frame, in_four_frames
 from grasp_gen_core.hand import ManoHand
@@ -173,16 +175,18 @@ def stages(scene: Scene, device: torch.device) -> list[dict]:
             if noisy is None
             else net.pair_encoder(fold(thing, noisy))
         )
-        return net.draw(thing, noisy, tokens, torch.Generator().manual_seed(0), steps)
+        rng = torch.Generator().manual_seed(0)
+        noise = torch.randn(len(thing), choir.SIDE**3 + CONTACTS, generator=rng).to(thing)
+        return net.draw(thing, noisy, tokens, noise, steps)
 
     field, contacts = stage("refine: sampling", lambda: draw(thing, noisy, REFINING_STEPS))
     fitted = stage(
-        "refine: fit to distances", lambda: fit_field(field, hand, start, shape=SHAPE_WEIGHT).mano
+        "refine: fit to distances", lambda: fit_field(field, hand, start, shape=None).mano
     )
     best = slice(num)
     touching = stage(
         "refine: fit to contact",
-        lambda: net.touch(fitted[best], contacts[best], turns[best], centres[best], scene.grid),
+        lambda: touch(fitted[best], contacts[best], turns[best], centres[best], hand, scene.grid),
     )
     stage(
         "refine: quick",
@@ -201,7 +205,7 @@ def stages(scene: Scene, device: torch.device) -> list[dict]:
     )
     stage(
         "generate: fit to contact",
-        lambda: net.touch(fitted, contacts, turn[frame], centre[frame], scene.grid),
+        lambda: touch(fitted, contacts, turn[frame], centre[frame], hand, scene.grid),
     )
     rng = torch.Generator().manual_seed(0)
     stage("generate: all", lambda: net.sample(scene.points, num, rng, scene.normals, scene.grid))

@@ -214,16 +214,20 @@ def score(
     """
     measures = get_protocol(protocol)
     model = ManoHand(hand)
-    hands = HandMeshes.load(grasps, model)
-    body, repairs = solid(load_mesh(mesh), str(mesh))
-    wanted = None if reference is None else HandMeshes.load(reference, model)
+    given = load_mesh(mesh)
+    centre = given.bounds.mean(axis=0)
+    given.apply_translation(-centre)
+    body, repairs = solid(given, str(mesh))
+    hands = HandMeshes.load(grasps, model, centre)
+    wanted = None if reference is None else HandMeshes.load(reference, model, centre)
     against = {} if wanted is None else _against(hands, wanted, body, str(reference))
     parts = [(hands[i : i + AT_ONCE], body) for i in range(0, len(hands), AT_ONCE)]
     task, sizes = partial(_measure, protocol), [len(part) for part, _ in parts]
     cpu = torch.device("cpu")
     measured = _spread(task, parts, "measure", cpu, None, quiet, sizes, "grasp")
     numbers = {n: np.concatenate([part[n] for part in measured]) for n in measured[0]} | against
-    one = Measured(Path(mesh).stem, body, hands, numbers, repairs + measures.notes(body))
+    notes = [*hands.notes, *repairs, *measures.notes(body)]
+    one = Measured(Path(mesh).stem, body, hands, numbers, notes)
     result = assemble([one], protocol, seed)
     result.results["config"] = {
         "grasps": str(grasps),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import roma
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from grasp_gen_core import defaults, refiners
@@ -21,12 +22,13 @@ from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
 from grasp_gen_core.objects.cleaning import clean_points
-from grasp_gen_core.objects.clouds import thin
+from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import outward_normals
 from grasp_gen_core.ranking import score_grasps
-from grasp_gen_core.runtime import select_device
+from grasp_gen_core.runtime import select_device, version
 from grasp_gen_core.types import (
     BETAS,
     GLOBAL_ORIENT,
@@ -36,6 +38,7 @@ from grasp_gen_core.types import (
     Observation,
     check_mano,
     check_side,
+    lean,
 )
 
 MOST = 1024  # grasps in a call
@@ -69,18 +72,22 @@ def heed(stop: Callable[[], bool] | None) -> None:
 
 
 class Scene(NamedTuple):
-    """An object as it was seen, for right hands.
+    """An object as it was seen, in a frame of its own, for right hands.
 
     Attributes:
         points: (N, 3) the points used, metres, in the caller's frame.
-        cloud, normals: (N, 3) them and their outward normals, mirrored for left hands.
-        grid: signed distance to the object in the cloud's frame.
+        frame: in which the rest is.
+        cloud, normals: (N, 3) the points and their outward normals.
+        grid: signed distance to the object.
+        notes: on what was given.
     """
 
     points: np.ndarray
+    frame: Frame
     cloud: Tensor
     normals: Tensor
-    grid: DistanceGrid
+    grid: DistanceGrid | FieldInFrame
+    notes: list[str]
 
 
 class GraspPipeline:
@@ -126,11 +133,12 @@ class GraspPipeline:
             self.refine = refiners.get_refiner(refiner, self.hand, self.generator)
         self.reposition = load_repositioner(reposition, self.hand) if reposition else None
         self.contact = contact
+        self.made_by = {"generator": str(generator), "refiner": str(refiner), "version": version()}
         self.timings: dict[str, float] = {}
 
     def __call__(
         self,
-        points: np.ndarray,
+        points: np.ndarray | Observation,
         num: int = 32,
         seed: int = 0,
         stop: Callable[[], bool] | None = None,
@@ -139,14 +147,17 @@ class GraspPipeline:
         """Grasps for one object.
 
         Args:
-            points: (N, 3) the object's points, full or partial, in metres, any frame.
+            points: (N, 3) the object's points, full or partial, in metres, in any frame, or an
+                Observation, which also says where the camera stood, or the points' normals.
             num: grasps wanted.
             seed: same seed, device and version: same grasps.
             stop: asked now and then; true ends the call with CancelledError.
-            field: signed distance to the object where it is known; else it follows from the points.
+            field: signed distance to the object where it is known, in the frame of the points,
+                which then lies near the object; else it follows from the points.
 
         Returns:
-            `num` grasps, best first, in the frame of the points.
+            `num` grasps, best first, in the frame of the points: moved points get the same grasps,
+            moved.
 
         Raises:
             InputError: if the points or the number aren't accepted.
@@ -159,11 +170,11 @@ class GraspPipeline:
         mano = self.propose(scene, num, rng, stop)
         mano = self.promising(mano, scene.grid, num * REFINED)
         self._lap("generate")
-        return self.finish(mano, scene, stop, num)
+        return self.finish(mano, scene, seed, stop, num)
 
     def refine_hands(
         self,
-        points: np.ndarray,
+        points: np.ndarray | Observation,
         mano: np.ndarray,
         seed: int = 0,
         stop: Callable[[], bool] | None = None,
@@ -184,35 +195,40 @@ class GraspPipeline:
         """
         if self.refine is None:
             raise InputError(f"refiner: none, accepted are {', '.join(refiners.NAMES)}")
-        given = torch.from_numpy(check_mano(mano))
+        given = check_mano(mano)
         if not 1 <= len(given) <= MOST:
             raise InputError(f"mano: {len(given)} hands, accepted are 1 to {MOST}")
         scene = self.look_at(points, seed, field)
-        away = (given[:, TRANSL] - torch.from_numpy(scene.points).mean(dim=0)).norm(dim=1).max()
+        away = np.linalg.norm(given[:, TRANSL] - scene.frame.origin, axis=1).max()
         if away > FARTHEST:
             raise InputError(
                 f"mano: a hand {away:.2f} m from the object, accepted are {FARTHEST} m: "
                 "both have to be in one frame"
             )
-        if self.side == "left":
-            given = mirror_mano(given)
-        return self.finish(given.to(self.device), scene, stop)
+        return self.finish(self.bring_in(given, scene.frame), scene, seed, stop)
 
-    def look_at(self, points: np.ndarray, seed: int, field: DistanceGrid | None) -> Scene:
-        """What the stages need to know of an object; mirrored for left hands."""
+    def look_at(
+        self, given: np.ndarray | Observation, seed: int, field: DistanceGrid | None
+    ) -> Scene:
+        """What the stages need to know of an object."""
         self.timings, self._clock = {}, time.perf_counter()
-        given = points.points if isinstance(points, Observation) else points
-        points = thin(clean_points(given)[0], MAX_POINTS, seed)
-        cloud = torch.from_numpy(points)
-        if self.side == "left":
-            cloud = mirror_points(cloud)
-        normals = outward_normals(cloud.numpy())
-        if field is None:
-            grid = object_field(cloud.numpy(), normals)
+        seen = given if isinstance(given, Observation) else Observation(given)
+        points, notes = clean_points(seen.points)
+        known = seen.normals is not None and len(points) == len(seen.points)
+        frame = Frame.of(points, mirrored=self.side == "left")
+        local = frame.into(points)
+        chosen = evenly(local, MAX_POINTS, seed)
+        points, local = points[chosen], local[chosen]
+        if known:
+            normals = frame.turn_into(seen.normals[chosen])
         else:
-            grid = field.mirrored() if self.side == "left" else field
-        outward = torch.from_numpy(normals).to(self.device)
-        scene = Scene(points, cloud.to(self.device), outward, grid.to(self.device))
+            # Unless told, a camera may have stood at the origin.
+            eye = np.zeros(3) if seen.viewpoint is None else np.asarray(seen.viewpoint)
+            normals = outward_normals(local, frame.into(eye))
+        grid = object_field(local, normals) if field is None else FieldInFrame(field, frame)
+        cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
+        notes = [*seen.notes, *notes]
+        scene = Scene(points, frame, cloud, outward, grid.to(self.device), notes)
         self._lap("cloud")
         return scene
 
@@ -220,6 +236,7 @@ class GraspPipeline:
         self,
         mano: Tensor,
         scene: Scene,
+        seed: int,
         stop: Callable[[], bool] | None,
         num: int | None = None,
     ) -> GraspSet:
@@ -249,6 +266,12 @@ class GraspPipeline:
             metrics = {name: value[order].cpu().numpy() for name, value in metrics.items()}
             grasps = self.assemble(mano[order], scene, score[order], metrics)
         self._lap("rank")
+        grasps.info = self.made_by | {
+            "seed": seed,
+            "device": str(self.device),
+            "seconds": dict(self.timings),
+            "notes": scene.notes,
+        }
         return grasps
 
     def propose(
@@ -301,30 +324,58 @@ class GraspPipeline:
     def assemble(
         self, mano: Tensor, scene: Scene, score: Tensor, metrics: dict[str, np.ndarray]
     ) -> GraspSet:
-        """A GraspSet of right hands, or of their mirror images for the left."""
-        vertices, joints = self.hand(mano)
-        approach, pregrasp, faces = self.approach(mano), self.pregrasp(mano), self.hand.faces
+        """A GraspSet in the caller's frame, of hands (B, 61) in the scene's."""
+        frame, (vertices, joints) = scene.frame, self.hand(mano)
         contact = self.contact_map(vertices, scene.cloud)
-        if self.side == "left":
-            mano, pregrasp = mirror_mano(mano), mirror_mano(pregrasp)
-            vertices, joints, approach = map(mirror_points, (vertices, joints, approach))
-            faces = faces.flip(1)
-        wrist_pose = torch.eye(4, device=mano.device).repeat(len(mano), 1, 1)
-        wrist_pose[:, :3, :3] = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        vertices, joints = (frame.out(part.cpu().numpy()) for part in (vertices, joints))
+        placed = self.bring_out(mano, frame)
+        wrist_pose = np.tile(np.eye(4), (len(mano), 1, 1))
+        wrist_pose[:, :3, :3] = Rotation.from_rotvec(placed[:, GLOBAL_ORIENT]).as_matrix()
         wrist_pose[:, :3, 3] = joints[:, 0]
-        arrays = {
-            "mano": mano,
-            "vertices": vertices,
-            "faces": faces,
-            "joints": joints,
-            "contact": contact,
-            "score": score,
-            "wrist_pose": wrist_pose,
-            "approach": approach,
-            "pregrasp": pregrasp,
-        }
-        arrays = {name: value.cpu().numpy() for name, value in arrays.items()}
-        return GraspSet(points=scene.points, side=self.side, metrics=metrics, **arrays)
+        faces = self.hand.faces.flip(1) if frame.mirrored else self.hand.faces
+        return GraspSet(
+            mano=lean(placed),
+            vertices=lean(vertices),
+            faces=faces.cpu().numpy(),
+            joints=lean(joints),
+            points=lean(scene.points),
+            contact=contact.cpu().numpy(),
+            score=score.cpu().numpy(),
+            side=self.side,
+            wrist_pose=lean(wrist_pose),
+            approach=frame.turn_out(self.approach(mano).cpu().numpy()).astype(np.float32),
+            pregrasp=lean(self.bring_out(self.pregrasp(mano), frame)),
+            metrics=metrics,
+        )
+
+    def bring_in(self, mano: np.ndarray, frame: Frame) -> Tensor:
+        """(B, 61) right hands in the frame, of hands (B, 61) of the pipeline's side outside."""
+        mano = mano.astype(np.float64)
+        root = self._roots(mano)
+        turn = Rotation.from_matrix(frame.rotation.T) * Rotation.from_rotvec(mano[:, GLOBAL_ORIENT])
+        wrist = frame.into(mano[:, TRANSL] + (root * MIRROR if frame.mirrored else root))
+        parts = [mano[:, BETAS], turn.as_rotvec(), mano[:, HAND_POSE], wrist]
+        local = torch.from_numpy(np.concatenate(parts, axis=1)).float()
+        if frame.mirrored:  # back, as the wrist is mirrored already
+            local = mirror_mano(torch.cat([local[:, :58], mirror_points(local[:, TRANSL])], dim=1))
+        local[:, TRANSL] -= torch.from_numpy(root).float()
+        return local.to(self.device)
+
+    def bring_out(self, mano: Tensor, frame: Frame) -> np.ndarray:
+        """(B, 61) float64 hands of the pipeline's side outside, of right ones in the frame."""
+        right = mano.cpu().numpy().astype(np.float64)
+        root = self._roots(right)
+        wrist = frame.out(right[:, TRANSL] + root)
+        turned = mirror_mano(mano).cpu().numpy().astype(np.float64) if frame.mirrored else right
+        turn = Rotation.from_matrix(frame.rotation) * Rotation.from_rotvec(turned[:, GLOBAL_ORIENT])
+        transl = wrist - (root * MIRROR if frame.mirrored else root)
+        parts = [turned[:, BETAS], turn.as_rotvec(), turned[:, HAND_POSE], transl]
+        return np.concatenate(parts, axis=1)
+
+    def _roots(self, mano: np.ndarray) -> np.ndarray:
+        """(B, 3) the right hand's wrist at rest, of hands (B, 61)."""
+        betas = torch.from_numpy(mano[:, BETAS]).float().to(self.device)
+        return self.hand.root(betas).cpu().numpy().astype(np.float64)
 
     def _lap(self, stage: str) -> None:
         if self.device.type == "cuda":

@@ -7,6 +7,7 @@ same picture comes out of a laptop, a robot and a bare container.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,6 +110,7 @@ def grasp_cells(
     _check_count(len(grasps), count)
     if not 1 <= views <= len(ORBIT):
         raise InputError(f"views: {views}, accepted are 1 to {len(ORBIT)}")
+    grasps, mesh, _ = _near(grasps, mesh)
     body = None if mesh is None else smooth(mesh, edge=0.004)
     return [
         Cell(
@@ -140,7 +142,9 @@ def hand_cells(
         InputError: if there is no hand, or count is out of range.
     """
     _check_count(len(vertices), count)
-    body = None if mesh is None else smooth(mesh, edge=0.004)
+    centre = vertices.mean(axis=(0, 1))
+    vertices, joints = vertices - centre, joints - centre
+    body = None if mesh is None else smooth(_moved(mesh, -centre), edge=0.004)
     cells = []
     for i, axes in enumerate(hand_axes(joints[:count])):
         if body is None:
@@ -197,17 +201,32 @@ def export_glb(
         InputError: if there is no grasp, count is out of range, or path can't be written.
     """
     _check_count(len(grasps), count)
+    grasps, mesh, centre = _near(grasps, mesh)
     body = None if mesh is None else smooth(mesh, edge=0.004)
     shown = min(count, len(grasps))
     hands = grasps.vertices[:shown].reshape(-1, 3)
     width = 1.1 * np.ptp(np.concatenate([hands, grasps.points])[:, 0])
     scene = trimesh.Scene()
     for i in range(shown):
-        beside = trimesh.transformations.translation_matrix((i * width, 0, 0))
+        place = centre + (i * width, 0, 0)
+        place = Y_UP @ trimesh.transformations.translation_matrix(place)
         names = (f"grasp_{i + 1}", f"object_{i + 1}")
         for name, part in zip(names, _grasp_parts(grasps, i, body), strict=True):
-            scene.add_geometry(part, node_name=name, transform=Y_UP @ beside)
+            scene.add_geometry(part, node_name=name, transform=place)
     _write(path, scene.export(file_type="glb", include_normals=True))
+
+
+def _near(
+    grasps: GraspSet, mesh: trimesh.Trimesh | None
+) -> tuple[GraspSet, trimesh.Trimesh | None, np.ndarray]:
+    """Surfaces and points with the object at the origin, for single precision, and where it was."""
+    centre = grasps.points.mean(axis=0, dtype=np.float64)
+    vertices, points = grasps.vertices - centre, grasps.points - centre
+    return replace(grasps, vertices=vertices, points=points), _moved(mesh, -centre), centre
+
+
+def _moved(mesh: trimesh.Trimesh | None, shift: np.ndarray) -> trimesh.Trimesh | None:
+    return None if mesh is None else mesh.copy().apply_translation(shift)
 
 
 def _check_count(there: int, count: int) -> None:

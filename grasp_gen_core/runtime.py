@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from importlib import metadata
 
 import torch
 
@@ -24,6 +25,14 @@ def select_device(device: str | torch.device = "auto") -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device: {device!r}, but this machine has no CUDA device")
     return chosen
+
+
+def version() -> str:
+    """Of the package, "unknown" where it isn't installed by pip."""
+    try:
+        return metadata.version("grasp-gen")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def tune_allocator() -> None:

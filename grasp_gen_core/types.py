@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +29,11 @@ MANO_LIMITS = (
 )
 NUM_VERTICES, NUM_FACES = 778, 1538
 SIDES = ("right", "left")
+LARGEST_ARRAY = 2**31  # bytes of an array in an .npz: a few packed bytes can stand for any number
 FAR = 64.0  # metres from the origin, from where on float32 is off by more than 4 um
 # All that numpy and zipfile raise over foreign, truncated or hostile files.
-NOT_NPZ = (OSError, ValueError, EOFError, AttributeError, MemoryError, NotImplementedError)
-NOT_NPZ += (zipfile.BadZipFile, zlib.error)
+NOT_NPZ = (OSError, ValueError, EOFError, AttributeError, MemoryError)
+NOT_NPZ += (RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Observation:
     """What is known of an object, in one frame, in metres.
 
     Args:
-        points: (N, 3), see `lean`.
+        points: (N, 3), as exact as they came.
         normals: (N, 3) the points' outward unit normals, None where they aren't known.
         viewpoint: (3,) where the camera stood, None where that isn't known.
         mesh: the surface that the points were taken from, where there is one.
@@ -95,6 +99,8 @@ class GraspSet:
         approach: (B, 3) unit direction in which the palm moves towards the object.
         pregrasp: (B, 61) hand parameters with fingers opened, backed off against `approach`.
         metrics: what the score was made of, each (B,), the unit in the name.
+        info: where the grasps come from (generator, refiner, version, seed, device, seconds by
+            stage), and `notes` on the input; what JSON can hold.
     """
 
     mano: np.ndarray
@@ -109,6 +115,7 @@ class GraspSet:
     approach: np.ndarray
     pregrasp: np.ndarray
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
+    info: dict = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.mano)
@@ -118,7 +125,8 @@ class GraspSet:
 
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz; metrics are stored as `metric_<name>`."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metrics"}
+        arrays = {name: getattr(self, name) for name in self.arrays()}
+        arrays |= {"info": json.dumps(self.info)}
         arrays |= {f"metric_{name}": value for name, value in self.metrics.items()}
         # An open file keeps numpy from appending .npz to the name the user chose.
         with open(path, "wb") as file:
@@ -134,31 +142,72 @@ class GraspSet:
         return cls.from_arrays(read_npz(path), str(path))
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], source: str) -> GraspSet:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], source: str) -> GraspSet:
         """What `save` writes, by name; `source` names it in the error.
 
         Raises:
             InputError: if an array lacks.
         """
-        names = [f.name for f in fields(cls) if f.name != "metrics"]
+        names = cls.arrays()
         if missing := [name for name in names if name not in arrays]:
             raise InputError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
-        metrics = {k.removeprefix("metric_"): v for k, v in arrays.items() if k[:7] == "metric_"}
+        metrics = {k.removeprefix("metric_"): arrays[k] for k in arrays if k[:7] == "metric_"}
         values = {name: arrays[name] for name in names} | {"side": str(arrays["side"])}
-        return cls(**values, metrics=metrics)
+        try:
+            info = json.loads(str(arrays.get("info", "{}")))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{source}: info: {error}, accepted is JSON") from error
+        return cls(**values, metrics=metrics, info=info)
+
+    @classmethod
+    def arrays(cls) -> list[str]:
+        """Names of the arrays that every set has."""
+        return [one.name for one in fields(cls) if one.name not in ("metrics", "info")]
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, never executing pickle.
+def read_npz(path: str | Path) -> Mapping[str, np.ndarray]:
+    """The arrays of an .npz file, each read when asked for, never executing pickle.
 
     Raises:
-        InputError: if the file is missing, truncated, no .npz, or holds pickled objects.
+        InputError: if the file is missing, truncated or no .npz; on access, if that array is
+            damaged, too large, or holds pickled objects, whatever the others hold.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except NOT_NPZ as error:
-        raise InputError(f"{path}: not a readable .npz file: {error}") from error
+    return _Arrays(path)
+
+
+class _Arrays(Mapping):
+    """What `read_npz` gives."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path, self._read = path, {}
+        try:
+            with zipfile.ZipFile(path) as file:
+                sizes = {one.filename: one.file_size for one in file.infolist()}
+        except NOT_NPZ as error:
+            raise InputError(f"{path}: not a readable .npz file: {error}") from error
+        self._sizes = {name.removesuffix(".npy"): size for name, size in sizes.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if self._sizes[name] > LARGEST_ARRAY:
+            raise InputError(
+                f"{self.path}: {name} has {self._sizes[name]} bytes, accepted are {LARGEST_ARRAY}"
+            )
+        if name not in self._read:
+            try:
+                with np.load(self.path, allow_pickle=False) as file:
+                    self._read[name] = np.asarray(file[name])
+            except NOT_NPZ as error:
+                raise InputError(f"{self.path}: {name} can't be read: {error}") from error
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sizes  # without reading it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sizes)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
 
 
 def check_mano(mano: np.ndarray, source: str = "mano") -> np.ndarray:

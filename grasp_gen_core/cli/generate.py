@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,8 @@ ROWS_SHOWN = 10
 def add(parser: Parser) -> None:
     parser.add_argument("object", metavar="OBJECT", help=OBJECT_HELP)
     add_model_options(parser)
+    help = "where the camera stood, in OBJECT's frame; default: what a .pcd says, or a guess"
+    parser.add_argument("--viewpoint", type=coordinate, nargs=3, metavar=("X", "Y", "Z"), help=help)
     parser.add_argument("--out", type=Path, default=Path("grasps.npz"), metavar="NPZ", help=DEFAULT)
     parser.add_argument("--render", type=Path, metavar="PNG", help="picture of the best grasps")
     parser.add_argument("--glb", type=Path, metavar="GLB", help="3D scene of the best grasps")
@@ -37,10 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Load, generate, write and list."""
     out, picture, scene = arguments.out, arguments.render, arguments.glb
     outputs = Outputs(arguments.quiet, (out, ".npz"), (picture, ".png"), (scene, ".glb"))
+    import numpy as np
+
     if picture:
         import PIL  # noqa: F401  what is missing is told before the work
 
     seen = load(arguments.object, arguments.seed)
+    if arguments.viewpoint:
+        seen = replace(seen, viewpoint=np.array(arguments.viewpoint))
     pipeline = build_pipeline(arguments)
     # Nothing is said before all input is known to be good: errors stand alone.
     say = (lambda *words: None) if arguments.quiet else tell
@@ -60,7 +68,20 @@ def run(arguments: argparse.Namespace) -> int:
             export_glb(grasps, scene, seen.mesh)
     outputs.tell()
     print_grasps(grasps)
+    for note in grasps.info["notes"]:
+        print(f"note: {note}")
     return 0
+
+
+def coordinate(text: str) -> float:
+    """A finite number of metres."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r}, accepted are metres")
+    return value
 
 
 def print_grasps(grasps: GraspSet) -> None:

@@ -17,7 +17,9 @@ from grasp_gen_core.cli.options import (
 GRASPS_HELP = (
     ".npz with vertices (B, V, 3), faces (F, 3) and joints (B, 21, 3), in metres. Joints are "
     "MANO's 16 in MANO's order (wrist, then three each of index, middle, little and ring finger "
-    "and of the thumb, from the knuckle on), then the tips of thumb, index, middle, ring, little"
+    "and of the thumb, from the knuckle on), then the tips of thumb, index, middle, ring, little; "
+    "or OpenPose's (wrist, then thumb to little finger, each from the palm to the tip), which is "
+    "recognised"
 )
 
 

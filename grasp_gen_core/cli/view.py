@@ -30,8 +30,6 @@ def add(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """A window, or with --render a picture."""
     outputs = Outputs(arguments.quiet, (arguments.render, ".png"))
-    from dataclasses import fields
-
     from grasp_gen_core.hand import ManoHand
     from grasp_gen_core.metrics.hands import HandMeshes
     from grasp_gen_core.objects.meshes import load_mesh
@@ -41,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     arrays, source = read_npz(arguments.grasps), str(arguments.grasps)
     mesh = load_mesh(arguments.object) if arguments.object else None
-    if {one.name for one in fields(GraspSet)} - {"metrics"} <= arrays.keys():
+    if arrays.keys() >= set(GraspSet.arrays()):
         grasps = GraspSet.from_arrays(arrays, source)
         cells = grasp_cells(grasps, mesh, arguments.count)
     else:

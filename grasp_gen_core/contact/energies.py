@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from grasp_gen_core.contact.maps import distances
 from grasp_gen_core.hand import HandRegions
 from grasp_gen_core.objects.distance import DistanceGrid
 
@@ -27,7 +28,7 @@ def bone_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 3) -> tup
         centres (B, 5, 3 * per_bone, 3) by finger, and radii (5, 3 * per_bone), metres.
     """
     bones = regions.bones.view(5, 4, 2)[:, 1:]
-    ratio = (torch.arange(per_bone, device=joints.device) + 0.5) / per_bone
+    ratio = (torch.arange(per_bone).to(joints) + 0.5) / per_bone
     ends = joints[:, bones]  # (B, 5, 3, 2, 3)
     centres = torch.lerp(ends[..., :1, :], ends[..., 1:, :], ratio[:, None])
     radii = regions.bone_radius.view(5, 4)[:, 1:, None].expand(-1, -1, per_bone)
@@ -46,7 +47,7 @@ def palm_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 4) -> tup
         centres (B, 4, per_bone, 3), and radii (4, per_bone), metres.
     """
     ends = joints[:, regions.bones.view(5, 4, 2)[1:, 0]]  # (B, 4, 2, 3)
-    ratio = 0.2 + 0.7 * torch.arange(per_bone, device=joints.device) / (per_bone - 1)
+    ratio = 0.2 + 0.7 * torch.arange(per_bone).to(joints) / (per_bone - 1)
     centres = torch.lerp(ends[:, :, None, 0], ends[:, :, None, 1], ratio[:, None])
     return centres, regions.bone_radius.view(5, 4)[1:, :1].expand(-1, per_bone)
 
@@ -55,7 +56,7 @@ def self_penetration(centres: Tensor, radii: Tensor) -> Tensor:
     """(B,) squared overlap of different fingers' spheres, cm^2; arguments from `bone_spheres`."""
     fingers, per_finger = radii.shape
     points, radius = centres.flatten(1, 2), radii.flatten()
-    gap = torch.cdist(points, points) - (radius[:, None] + radius)
+    gap = distances(points, points) - (radius[:, None] + radius)
     owner = torch.arange(fingers, device=points.device).repeat_interleave(per_finger)
     others = owner[:, None] < owner
     # Neighbouring fingers share a web at the knuckle: their first spheres may touch.

@@ -13,6 +13,7 @@ Where this differs from the paper, and why:
   where such a hand could be, which is in the object. In training the rough place is the true one
   with noise; in sampling it is a random spot of what is seen, for `reposition` the hand's own.
 - Joint angles lie within the hand's limits; the gate (Eq. 8) corrects them before.
+- In Eq. 6 the shape weighs a tenth of angles and turn: it says little of a grasp.
 - The losses are squares, lengths in centimetres, contact and penetration (Eq. 13-16) means over
   points of the object's surface; Eq. 14's counts are softened, so that they have a gradient. The
   paper names no units; read as norms in metres, its weights let contact and codes outweigh the
@@ -31,9 +32,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from grasp_gen_core.contact.maps import nearest
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
-from grasp_gen_core.generators.layers.losses import is_inside, nearest
+from grasp_gen_core.generators.layers.losses import is_inside
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
@@ -45,6 +47,7 @@ CM = 100.0
 DM = 10.0
 CONTACT = 0.005  # metres from the hand, within which a point is of its contact map
 SOFTNESS = 0.001  # metres over which membership of the contact map fades
+SMALL = 0.1  # of the position decoder's 6D numbers: a new network hardly turns hands
 STAND_OFF = 0.035  # metres between the vertices' mean and the spot that is to be held
 
 
@@ -74,6 +77,7 @@ class DVQVAEConfig:
     weight_contact: float = 2.0  # lambda_c
     weight_penetration: float = 2.0  # lambda_p
     weight_parameters: float = 1.0  # lambda_h
+    weight_betas: float = 0.1  # of the shape in Eq. 6
     weight_vertices: float = 1.0  # lambda_v
 
 
@@ -115,7 +119,7 @@ class Posture(NamedTuple):
 
 class Placed(NamedTuple):
     """B hands about an object: `mano` (B, 61), `turn` (B, 3, 3), `vertices` (B, 778, 3) in metres
-    and their mean `centre` (B, 3)."""
+    and their mean `centre` (B, 3). Turn and centre have no gradient to the posture (Eq. 9, 10)."""
 
     mano: Tensor
     vertices: Tensor
@@ -230,6 +234,7 @@ class DVQVAE(Network):
         shifted = (CM * (placed.centre - true_centre)).square().sum(dim=1)
         apart = (CM * (vertices - true_vertices)).square().sum(dim=2).mean(dim=1)
 
+        posture_loss = bent + config.weight_betas * shape + coarse
         prior_zones = hand.regions.zones >= 0  # P_c, what may touch
         true_distance, _ = nearest(surface, true_vertices)
         touched = (true_distance < CONTACT).float()
@@ -244,7 +249,7 @@ class DVQVAE(Network):
 
         terms = {
             "codes": config.weight_codes * (object_loss + hand_loss),
-            "posture": config.weight_parameters * (bent + 0.1 * shape + coarse).mean(),
+            "posture": config.weight_parameters * posture_loss.mean(),
             "position": config.weight_parameters * (turned + shifted).mean(),
             "vertices": config.weight_vertices * apart.mean(),
             "map": config.weight_map * missed.mean(),
@@ -297,12 +302,13 @@ class DVQVAE(Network):
         encoded = [self.posture_encoder(DM * anchors.flatten(1)), self.pose_encoder(seen)]
         sixd, shift = self.position_decoder(torch.cat(encoded, dim=1)).split((6, 3), dim=1)
         centre = start + (turn @ shift[..., None])[..., 0] / DM
-        turn = posture.turn @ rotation_6d(0.1 * sixd)
+        correction = rotation_6d(SMALL * sixd)
+        whole = posture.turn @ correction
         # The wrist turns about its own joint.
         root = hand.root(betas)
-        transl = centre - root - (turn @ (mean - root)[..., None])[..., 0]
-        mano = torch.cat([betas, roma.rotmat_to_rotvec(turn), posture.pose, transl], dim=1)
-        return Placed(mano, upright @ turn.mT + centre[:, None], turn, centre)
+        transl = centre - root - (whole @ (mean - root)[..., None])[..., 0]
+        mano = torch.cat([betas, roma.rotmat_to_rotvec(whole), posture.pose, transl], dim=1)
+        return Placed(mano, upright @ whole.mT + centre[:, None], turn @ correction, centre)
 
 
 class Codebooks(nn.Module):

@@ -9,6 +9,7 @@ Where this differs from the paper, and why:
   and stays twice as far off after as many steps (benchmarks/fastgrasp_latents.py).
 - The decoder gives joint angles within the hand's limits, a 6D wrist rotation and the wrist's
   place, of which the 61 MANO parameters follow; Eq. 2 compares rotations as matrices: no jumps.
+  In it the shape weighs a tenth of angles and turn: it says little of a grasp.
 - Eq. 3 compares corresponding vertices: both meshes are MANO's, and the nearest vertex knows less.
 - N_z is 64: fewer numbers lose more of the hand, more gain nothing (same benchmark).
 - Latents are normalised to zero mean and unit variance, which is what the diffusion's noise has,
@@ -35,12 +36,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from grasp_gen_core.contact.maps import nearest, pick
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import (
     CM,
     is_inside,
-    nearest,
     object_contact,
     out_of_touch,
     penetration,
@@ -80,6 +81,7 @@ class FastGraspConfig:
     draws: int = 4  # noise and times for each object that is encoded in training
     physical: bool = False  # Eq. 7 in the diffusion's training, too (Table 1)
     feels: bool = True  # the adaptation module: the object, besides z1
+    weight_betas: float = 0.1  # of the shape in Eq. 2
     weights: tuple[float, ...] = (1.0, 1.0, 1.0, 2.0, 0.5, 0.0)
     adaptation_weights: tuple[float, ...] = (1.0, 0.1, 1.0, 20.0, 0.1, 3.0)
 
@@ -193,8 +195,7 @@ class FastGrasp(Network):
         far = torch.ones(len(mano), len(regions.anchors)).to(signed)
         depth = far.scatter_reduce(1, regions.nearest_anchor[index], signed, "amin").clamp(min=-1)
         anchors = vertices[:, regions.anchors]
-        there = torch.cdist(anchors, points).argmin(dim=2)
-        offset = points.take_along_dim(there[..., None], dim=1) - anchors
+        offset = pick(points, nearest(anchors, points)[1]) - anchors
         turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
         offset = (offset @ turn / FELT).clamp(-1, 1)
         return torch.cat([depth, offset.flatten(1)], dim=1)
@@ -278,7 +279,8 @@ class FastGrasp(Network):
         turned, turn = (roma.rotvec_to_rotmat(m[:, GLOBAL_ORIENT]) for m in (predicted, mano))
         parameters = (turned - turn).square().sum(dim=(1, 2))
         parameters = parameters + (predicted - mano)[:, HAND_POSE].square().sum(dim=1)
-        parameters = parameters + 0.1 * (predicted - mano)[:, BETAS].square().sum(dim=1)
+        shape = (predicted - mano)[:, BETAS].square().sum(dim=1)
+        parameters = parameters + self.config.weight_betas * shape
         omega = object_contact(surface, true_vertices, self.hand)
         reach, contact = touching(surface, vertices, omega, self.hand)
         terms = {

@@ -6,6 +6,7 @@ Where this differs from the paper: the decoder gives joint angles within the han
 wrist rotation and the wrist's place in the cloud's principal frame, from which the 61 MANO
 parameters follow; the object's points may be partial. ContactNet sees object and hand in the
 wrist's frame, and hands that are off in training, as those are that it corrects.
+L_O is a sum over the surface's points, of which a tenth counts.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
+MAP_SHARE = 0.1  # of ||Omega^ - Omega||^2, a sum over the surface's points, that lambda_O weighs
+
 
 @dataclass(frozen=True)
 class GraspCVAEConfig:
     """Sizes and loss weights (the paper names the weights, Eq. 1-2, but not their values).
 
-    Vertex and contact losses are in centimetres.
+    Vertex and contact losses are in centimetres. lambda_O weighs MAP_SHARE of L_O.
     """
 
     latent: int = 64
@@ -170,7 +173,7 @@ class GraspCVAE(Network):
             "kl": config.weight_kl * kl,
             "penetration": config.weight_penetration * contact.penetration.mean(),
             "hand_contact": config.weight_hand_contact * contact.hand.mean(),
-            "object_contact": config.weight_object_contact * contact.map.mean() / 10,
+            "object_contact": config.weight_object_contact * MAP_SHARE * contact.map.mean(),
         }
         return losses | {"loss": sum(losses.values())}
 

@@ -16,6 +16,7 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -147,9 +148,10 @@ class JointDiffusion(Network):
         thing = normalise_field(choir.object_field(local))
         tokens = self.object_encoder(fold(thing))
         steps = int(self.sampling.steps)
-        field, contacts = self.draw(thing[chosen], None, tokens[chosen], rng, steps)
+        noise = torch.randn(num, choir.SIDE**3 + CONTACTS, generator=rng).to(points)
+        field, contacts = self.draw(thing[chosen], None, tokens[chosen], noise, steps)
         mano = fit_field(field, self.hand, shape=SHAPE_WEIGHT).mano
-        return self.touch(mano, contacts, rotation[chosen], centre[chosen], grid)
+        return touch(mano, contacts, rotation[chosen], centre[chosen], self.hand, grid)
 
     def refine(
         self,
@@ -158,7 +160,9 @@ class JointDiffusion(Network):
         grid: DistanceGrid,
         stop: Callable[[], bool] | None = None,
     ) -> Tensor:
-        """Noisy hands made grasps (Sec. 3.2, setting 1).
+        """Noisy hands made grasps (Sec. 3.2, setting 1), of the shape that they have.
+
+        All hands get the same noise: what becomes of one is the same alone and in any batch.
 
         Args:
             mano: (B, 61) hands.
@@ -169,7 +173,7 @@ class JointDiffusion(Network):
         Returns:
             (B, 61) hands near the given ones.
         """
-        hand, rng, count = self.hand, torch.Generator().manual_seed(0), len(mano)
+        hand, count = self.hand, len(mano)
         rotation, centre, local = (x[:DRAWS] for x in in_four_frames(points))
         rotation, centre, thing = (
             x.repeat_interleave(count, dim=0)
@@ -178,34 +182,28 @@ class JointDiffusion(Network):
         start = hands_in_frame(mano.repeat(DRAWS, 1), rotation, centre, hand)
         noisy = normalise_field(self.field_of(start))
         tokens = self.pair_encoder(fold(thing, noisy))
-        field, contacts = self.draw(thing, noisy, tokens, rng, REFINING_STEPS)
-        fitted = fit_field(field, hand, start, shape=SHAPE_WEIGHT).mano
-        cost = misfit(hand(hand.move(fitted, rotation, centre))[0], grid, hand.regions)
+        rng = torch.Generator().manual_seed(0)
+        noise = torch.randn(DRAWS, choir.SIDE**3 + CONTACTS, generator=rng).to(mano)
+        noise = noise.repeat_interleave(count, dim=0)
+        field, contacts = self.draw(thing, noisy, tokens, noise, REFINING_STEPS)
+        # In double precision: of a last digit that depends on the batch, quick makes millimetres.
+        exact, distance = deepcopy(hand).double(), deepcopy(grid).double()
+        field, contacts, start, rotation, centre, cloud = (
+            x.double() for x in (field, contacts, start, rotation, centre, points)
+        )
+        fitted = fit_field(field, exact, start, shape=None).mano
+        cost = misfit(exact(exact.move(fitted, rotation, centre))[0], distance, exact.regions)
         best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(count).to(cost.device)
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
-        touching = self.touch(*chosen, grid, stop)
-        return quick.refine(touching, points, grid, stop, hand=hand)
-
-    def touch(
-        self,
-        mano: Tensor,
-        contacts: Tensor,
-        rotation: Tensor,
-        centre: Tensor,
-        grid: DistanceGrid,
-        stop: Callable[[], bool] | None = None,
-    ) -> Tensor:
-        """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
-        hand = self.hand
-        contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
-        return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
+        touching = touch(*chosen, exact, distance, stop)
+        return quick.refine(touching, cloud, distance, stop, hand=exact).to(mano)
 
     def draw(
         self,
         thing: Tensor,
         noisy: Tensor | None,
         tokens: Tensor,
-        rng: torch.Generator,
+        noise: Tensor,
         steps: int,
     ) -> tuple[Tensor, Tensor]:
         """Hand fields (B, choir.SIDE^3) in metres and contacts (B, 32, 9) of a context.
@@ -213,12 +211,12 @@ class JointDiffusion(Network):
         Args:
             thing, noisy: (B, choir.SIDE^3) normalised fields of objects, and of hands if known.
             tokens: (B, T, W) what the context's encoder made of them.
-            rng: on the CPU.
+            noise: (B, choir.SIDE^3 + CONTACTS) to start from.
             steps: of the sampler.
         """
         scheduler = ddim()
         scheduler.set_timesteps(steps)
-        state = torch.randn(len(thing), thing.shape[1] + CONTACTS, generator=rng).to(thing)
+        state = noise
         for time in scheduler.timesteps:
             clean = self(state, time.expand(len(state)).to(thing.device), thing, noisy, tokens)
             state = scheduler.step(clean, time, state).prev_sample
@@ -297,6 +295,20 @@ class JointDiffusion(Network):
         """(B, choir.SIDE^3) metres, the hand fields of hands (B, 61)."""
         anchors, _ = self.hand.carry(mano, self.hand.regions.anchors)
         return choir.hand_field(anchors)
+
+
+def touch(
+    mano: Tensor,
+    contacts: Tensor,
+    rotation: Tensor,
+    centre: Tensor,
+    hand: ManoHand,
+    grid: DistanceGrid,
+    stop: Callable[[], bool] | None = None,
+) -> Tensor:
+    """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
+    contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
+    return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
 
 
 class Encoder(nn.Module):

@@ -39,7 +39,9 @@ def read_hand_file(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a MANO hand, dense, as `smplx.MANO(data_struct=Struct(**arrays))` takes them.
 
     Args:
-        path: MANO_RIGHT.pkl or MANO_LEFT.pkl as published, or an .npz with the same names.
+        path: MANO_RIGHT.pkl or MANO_LEFT.pkl as published, an .npz with the same names, or as
+            smplx takes it the folder that holds one, or holds it in `mano` or `models`: the right
+            hand if both are there.
 
     Returns:
         The arrays named in SHAPES: float64, but int64 for `f` and `kintree_table` (root parent -1);
@@ -49,7 +51,7 @@ def read_hand_file(path: str | Path) -> dict[str, np.ndarray]:
         InputError: if the file can't be read, holds anything but a hand's data, lacks an array, or
             an array has another shape, isn't numeric, or has values out of range.
     """
-    path = Path(path)
+    path = _in_folder(Path(path))
     if not path.is_file():
         raise InputError(f"{path}: no such file, accepted is a MANO hand (.pkl or .npz)")
     raw = read_npz(path) if zipfile.is_zipfile(path) else _read_pickle(path)
@@ -68,6 +70,18 @@ def read_hand_file(path: str | Path) -> dict[str, np.ndarray]:
             "accepted is -1 for the root, then joints that come earlier"
         )
     return arrays
+
+
+def _in_folder(path: Path) -> Path:
+    """The hand's file in a folder; a file itself."""
+    if not path.is_dir():
+        return path
+    names = [f"MANO_{side}.{suffix}" for side in ("RIGHT", "LEFT") for suffix in ("pkl", "npz")]
+    found = [path / inner / n for n in names for inner in ("", "mano", "models")]
+    for file in found:
+        if file.is_file():
+            return file
+    raise InputError(f"{path}: a folder without {', '.join(names)}, accepted is a MANO hand")
 
 
 def _array(value: Any, name: str, path: Path) -> np.ndarray:

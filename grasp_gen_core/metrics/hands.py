@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import trimesh
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.joint_orders import CHAINS, mano_order
 from grasp_gen_core.hand.layer import close_wrist
 from grasp_gen_core.metrics.hold_worst_axis import HandCells, cells_of, hand_cells
 from grasp_gen_core.types import check_mano, read_npz
@@ -19,8 +21,6 @@ NUM_JOINTS = 21
 SMALLEST, LARGEST = 0.06, 0.40  # metres across a hand, from a child's fist to a spread hand
 PARTS_FROM = 32  # grasps that tell the parts of an unknown hand
 OUTSIDE = 0.05  # metres from a joint to the nearest vertex of its hand, at most
-# MANO's joints of thumb, index, middle, ring and little finger, tips last.
-CHAINS = ((13, 14, 15, 16), (1, 2, 3, 17), (4, 5, 6, 18), (10, 11, 12, 19), (7, 8, 9, 20))
 
 
 @dataclass
@@ -34,6 +34,7 @@ class HandMeshes:
         parts: (V,) 0..4 = thumb to little finger, 5 = palm.
         cells: convex cells of the hand, for physics.
         mano: (B, 61) parameters, or None where they aren't known.
+        notes: what was changed of what came.
     """
 
     vertices: np.ndarray
@@ -42,6 +43,7 @@ class HandMeshes:
     parts: np.ndarray
     cells: HandCells
     mano: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.vertices)
@@ -53,19 +55,19 @@ class HandMeshes:
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], hand: ManoHand, source: str = "grasps"
+        cls, arrays: Mapping[str, np.ndarray], hand: ManoHand, source: str = "grasps"
     ) -> HandMeshes:
         """Check hands that come from anywhere.
 
         Args:
             arrays: `vertices` (B, V, 3), `faces` (F, 3), open at the wrist or closed, `joints`
-                (B, 21, 3), and perhaps `mano` (B, 61); metres.
+                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` (B, 61); metres.
             hand: tells the parts of hands of its topology; those of others follow the joints.
             source: names the arrays in error messages.
 
         Raises:
             InputError: if an array lacks, is empty, of another shape, not finite, not in metres,
-                or the surface can't be closed.
+                the joints are in no known order, or the surface can't be closed.
         """
         missing = [name for name in ("vertices", "faces", "joints") if name not in arrays]
         if missing:
@@ -77,6 +79,7 @@ class HandMeshes:
             _finite(mano, source, "mano", (len(vertices), 61))
             mano = check_mano(mano)
         _check_scale(vertices, joints, source)
+        joints, note = mano_order(joints, hand, source)
         opened = _check_faces(arrays["faces"], vertices, source)
         faces = _closed(opened, vertices[0], source)
         if {opened.tobytes(), opened[:, ::-1].tobytes()} & {hand.faces.cpu().numpy().tobytes()}:
@@ -84,16 +87,24 @@ class HandMeshes:
         else:
             parts = _parts(vertices[:PARTS_FROM], joints[:PARTS_FROM])
             cells = cells_of(vertices[0], faces)
-        return cls(vertices, faces, joints, parts, cells, mano)
+        return cls(vertices, faces, joints, parts, cells, mano, (note,) if note else ())
 
     @classmethod
-    def load(cls, path: str | Path, hand: ManoHand) -> HandMeshes:
-        """Hands of a grasps.npz, ours or a peer's; see `from_arrays`.
+    def load(
+        cls, path: str | Path, hand: ManoHand, origin: Sequence[float] = (0, 0, 0)
+    ) -> HandMeshes:
+        """Hands of a grasps.npz, ours or a peer's, about a new origin; see `from_arrays`.
 
         Raises:
             InputError: also if the file is no readable .npz.
         """
-        return cls.from_arrays(read_npz(path), hand, str(path))
+        given, origin = read_npz(path), np.asarray(origin, np.float64)
+        shifts = {"vertices": origin, "joints": origin, "mano": np.append(np.zeros(58), origin)}
+        arrays = {name: given[name] for name in (*shifts, "faces") if name in given}
+        for name in shifts.keys() & arrays.keys():
+            if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
+                arrays[name] = arrays[name].astype(np.float64) - shifts[name]
+        return cls.from_arrays(arrays, hand, str(path))
 
 
 def _finite(array: np.ndarray, source: str, name: str, shape: tuple[int | None, ...]) -> np.ndarray:

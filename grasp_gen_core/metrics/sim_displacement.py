@@ -23,7 +23,7 @@ from grasp_gen_core.objects.convex import (
 STEP = 1 / 240  # seconds
 VHACD_RESOLUTION = 1000
 MASS, FRICTION = 1.0, 3.0  # kg; Bullet multiplies the two bodies' coefficients: 9 acts
-FAILED_CM = 10.0  # what the papers' code counts for a simulation that failed
+FAILED_CM = 10.0  # that an object moved which the engine lost, as the papers' code counts it
 NEEDS_BULLET = "the displacement test needs Bullet: pip install 'grasp-gen[evaluate]'"
 
 
@@ -31,9 +31,11 @@ class Simulated(NamedTuple):
     """What became of B objects, each in its hand.
 
     Attributes:
-        displacement_cm: (B,) how far the centre of mass moved; NaN where the engine lost it.
+        displacement_cm: (B,) how far the centre of mass moved; FAILED_CM where the engine lost it.
+            NaN is what wasn't simulated.
         drift_cm: (B,) the same without gravity: what the overlap at the start pushes out.
-        unstable: (B,) bool, the engine threw the object: gravity can't explain its motion.
+        unstable: (B,) bool, the engine lost the object or threw it: gravity can't explain its
+            motion.
     """
 
     displacement_cm: np.ndarray
@@ -168,15 +170,14 @@ class SimTest:
     def _measure(self, bullet, client: int, hand: list[str], path: str) -> tuple:
         """Displacement (cm), drift (cm) and whether the object was thrown, in one hand."""
         moved, speed = self._run(bullet, client, hand, path, self.gravity)
-        distance = 100 * np.linalg.norm(moved)
+        distance = distance_cm(moved)
         if self.engine is PUBLISHED:
-            failed = not np.isfinite(distance)
-            return FAILED_CM if failed else distance, np.nan, failed
+            return distance, np.nan, not np.isfinite(moved).all()
         if not self.drift:
             return distance, np.nan, thrown(moved, speed, self.gravity)
         drifted, drift_speed = self._run(bullet, client, hand, path, np.zeros(3))
         unstable = thrown(moved, speed, self.gravity) or thrown(drifted, drift_speed, np.zeros(3))
-        return distance, 100 * np.linalg.norm(drifted), unstable
+        return distance, distance_cm(drifted), unstable
 
     def _run(self, bullet, client: int, hand: list[str], path: str, gravity: np.ndarray) -> tuple:
         """How far (m) the centre of mass went, and its speed (m/s) at the end."""
@@ -224,6 +225,12 @@ class SimTest:
         return moved, float(np.linalg.norm(velocity))
 
 
+def distance_cm(moved: np.ndarray) -> float:
+    """How far a body went (3,), metres; FAILED_CM where the engine lost it."""
+    distance = 100 * float(np.linalg.norm(moved))
+    return distance if np.isfinite(distance) else FAILED_CM
+
+
 def thrown(moved: np.ndarray, speed: float, gravity: np.ndarray) -> bool:
     """Whether a body that started at rest is faster than gravity's work explains, or not finite.
 
@@ -232,6 +239,8 @@ def thrown(moved: np.ndarray, speed: float, gravity: np.ndarray) -> bool:
         speed: m/s.
         gravity: (3,) m/s^2.
     """
+    if not np.isfinite(moved).all():
+        return True
     fall_speed = np.sqrt(2 * max(0.0, float(moved @ gravity)))
     return not speed <= fall_speed + THROWN
 

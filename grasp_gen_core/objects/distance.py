@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch.nn import functional
 # 0 and 1; behind a surface seen from one side it falls from 0.5 towards 0 with the depth. On views
 # of household objects matter and free space are best told apart at 0.2.
 OUTSIDE_WINDING, INSIDE_WINDING = 0.05, 0.35
+# What a cloud's grid may take: a box of 0.3 m at 4 mm is about within; larger ones get coarser.
+MOST_NODES, MOST_WAVES = 500_000, 8_000_000
 
 
 @lru_cache(maxsize=8)
@@ -116,11 +119,11 @@ class DistanceGrid(nn.Module):
         Args:
             points: (N, 3) metres, evenly spaced (see `clouds.thin`).
             normals: (N, 3) outward unit normals.
-            pitch: largest distance between nodes, metres.
+            pitch: largest distance between nodes, metres; more where they would be too many.
             margin: how far the grid reaches beyond the points, metres.
         """
         lower, upper = points.min(0) - margin, points.max(0) + margin
-        nodes = _nodes(lower, upper, pitch)
+        nodes = _nodes(lower, upper, _affordable_pitch(upper - lower, pitch))
         tree = cKDTree(points)
         area = point_areas(tree)
         spacing = np.sqrt(np.median(area))
@@ -173,9 +176,28 @@ class DistanceGrid(nn.Module):
         return inside.reshape(points.shape[:-1]) + torch.linalg.vector_norm(beyond, dim=-1)
 
 
+def _counts(size: np.ndarray, pitch: float) -> np.ndarray:
+    """(3,) nodes along the sides of a box, at most `pitch` apart."""
+    return np.ceil(size / pitch).astype(int) + 1
+
+
+def _affordable_pitch(size: np.ndarray, pitch: float) -> float:
+    """The pitch, or the least larger one with which nodes and waves of a box aren't too many."""
+    while True:
+        counts = _counts(size, pitch)
+        if counts.prod() <= MOST_NODES and np.prod(_padded(counts)) <= MOST_WAVES:
+            return pitch
+        pitch *= 1.02
+
+
+def _padded(shape: Sequence[int]) -> list[int]:
+    """Nodes of the box in which the winding number is solved: larger by half its longest side."""
+    return [fft.next_fast_len(int(n + max(shape) // 2), real=True) for n in shape]
+
+
 def _nodes(lower: np.ndarray, upper: np.ndarray, pitch: float) -> np.ndarray:
     """(X, Y, Z, 3) float32 grid from lower to upper, at most `pitch` apart."""
-    counts = np.ceil((upper - lower) / pitch).astype(int) + 1
+    counts = _counts(upper - lower, pitch)
     axes = [np.linspace(*ends, dtype=np.float32) for ends in zip(lower, upper, counts, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
@@ -216,9 +238,9 @@ def _winding_number(
 ) -> np.ndarray:
     """How often the cloud winds around each node: 1 inside a closed cloud, 0 outside.
 
-    It is the function whose gradient is the field of inward area normals, solved by FFT in a box
-    larger by half its longest side, so that the copies in the periodic world stay far (Kazhdan et
-    al., Poisson Surface Reconstruction, 2006; Barill et al., Fast Winding Numbers, 2018).
+    It is the function whose gradient is the field of inward area normals, solved by FFT in a larger
+    box, so that the copies in the periodic world stay far (Kazhdan et al., Poisson Surface
+    Reconstruction, 2006; Barill et al., Fast Winding Numbers, 2018).
 
     Args:
         points: (N, 3) metres from the first node.
@@ -230,7 +252,7 @@ def _winding_number(
         (X, Y, Z) winding number.
     """
     step = size / (np.array(shape) - 1)
-    padded = [fft.next_fast_len(n + max(shape) // 2, real=True) for n in shape]
+    padded = _padded(shape)
     cells = np.ravel_multi_index(np.rint(points / step).astype(int).T, padded)
     waves = [fft.fftfreq(n, s) for n, s in zip(padded[:2], step[:2], strict=True)]
     waves.append(fft.rfftfreq(padded[2], step[2]))

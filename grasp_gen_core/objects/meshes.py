@@ -9,9 +9,15 @@ import numpy as np
 import trimesh
 
 from grasp_gen_core.errors import InputError
+from grasp_gen_core.objects.gltf import read_glb
+from grasp_gen_core.objects.ply import read_ply
+from grasp_gen_core.objects.readers import read_obj, read_off, read_stl
 
-MESH_FORMATS = (".ply", ".obj", ".stl", ".glb", ".off")
+READERS = {".ply": read_ply, ".obj": read_obj, ".stl": read_stl, ".glb": read_glb, ".off": read_off}
+MESH_FORMATS = tuple(READERS)
 SMALLEST, LARGEST = 0.005, 2.0  # metres, of an object's longest side
+GRASPABLE = 0.03, 0.5  # metres, of most things that people hold
+UNITS = {"millimetres": 0.001, "centimetres": 0.01, "inches": 0.0254}
 SEAM = 1e-5  # metres between vertices along open edges that are meant to be one
 # A flat lid over a hole of width d in a surface of radius R is off by d^2 / 8R: 0.1 mm at 5 mm in
 # something as thick as a can.
@@ -31,18 +37,21 @@ def load_mesh(path: str | Path) -> trimesh.Trimesh:
     """
     path = check_format(path, MESH_FORMATS)
     try:
-        mesh = trimesh.load_mesh(path, process=False)  # processing drops NaN without a word
-    except Exception as error:  # each format's reader fails in ways of its own
-        raise InputError(f"{path}: not a readable {path.suffix} mesh: {error!r}") from error
-    if len(mesh.faces) < _announced_faces(path):
+        vertices, faces = READERS[path.suffix.lower()](path.read_bytes())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # a damaged file can be so in any way
+        raise InputError(f"{path}: not a readable {path.suffix} mesh: {error!r:.200}") from error
+    if not len(faces):
         raise InputError(f"{path}: empty or damaged, accepted are meshes with faces")
-    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
-        raise InputError(f"{path}: damaged, faces name vertices that are not there")
-    if not np.isfinite(mesh.vertices).all():
+    if not np.isfinite(vertices).all():
         raise InputError(f"{path}: vertices hold NaN or infinity, accepted are finite numbers")
-    mesh.merge_vertices(merge_tex=True, merge_norm=True)
-    check_size(mesh.extents, str(path))
-    if mesh.is_watertight and mesh.volume < 0:
+    used = vertices[faces]
+    check_size(np.ptp(used, axis=(0, 1)), str(path))
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    mesh.merge_vertices()
+    near = trimesh.Trimesh(mesh.vertices - used[0, 0], mesh.faces, process=False)
+    if near.is_watertight and near.volume < 0:  # far away the volume's sign drowns in rounding
         mesh.invert()
     return mesh
 
@@ -230,15 +239,6 @@ def save_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
     mesh.export(check_format(path, MESH_FORMATS, must_exist=False))
 
 
-def _announced_faces(path: Path) -> int:
-    """Faces that must be there; .off is the format whose reader accepts fewer than announced."""
-    if path.suffix.lower() != ".off":
-        return 1
-    lines = (line.split(b"#")[0] for line in path.read_bytes().splitlines())
-    numbers = b" ".join(lines).removeprefix(b"OFF").split(maxsplit=2)
-    return max(1, int(numbers[1]))
-
-
 def check_format(path: str | Path, formats: Sequence[str], must_exist: bool = True) -> Path:
     """The path, its suffix being one of the formats and the file being there, or InputError."""
     path = Path(path)
@@ -253,8 +253,11 @@ def check_size(extents: np.ndarray, source: str) -> None:
     """InputError unless the longest side (metres) is that of something in a hand's world."""
     longest = float(np.max(extents))
     if longest > LARGEST:
+        low, high = GRASPABLE
+        likely = [name for name, unit in UNITS.items() if low <= longest * unit <= high]
+        unless = f" unless these are {' or '.join(likely)}" if likely else ""
         raise InputError(
-            f"{source}: {longest:.4g} across, units look like millimetres; accepted is metres, "
+            f"{source}: {longest:.4g} across, too large{unless}; accepted is metres, "
             f"at most {LARGEST:g}"
         )
     if longest < SMALLEST:

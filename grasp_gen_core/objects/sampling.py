@@ -14,7 +14,9 @@ GRAZING = 0.2  # cosine below which a ray skims the neighbours of its point and 
 SAME_SHEET = 0.35  # sine of the climb to a neighbour above which it lies on another sheet
 NUM_VOTES = 20  # rounds in which neighbours agree on the side
 DEPTH_NOISE = 0.0026  # per metre: deviation over depth squared of a RealSense-like camera
-SEEN_BY_CAMERA = 0.75  # share in sight of the origin of a camera's view; whole objects have half
+SEEN_BY_CAMERA = 0.75  # share in sight of a camera in its own view; whole objects have half
+NEAREST_CAMERA = 0.5  # of the object's longest side: no camera stands closer to it
+COARSEST = 0.25  # of the longest side: radius in which normals are averaged at most
 
 
 def sample_surface(mesh: trimesh.Trimesh, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -64,39 +66,39 @@ def farthest_point(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
 def outward_normals(points: np.ndarray, viewpoint: np.ndarray | None = None) -> np.ndarray:
     """Unit normals of a cloud, pointing out of the object.
 
-    With a viewpoint they point towards it. So they do for a cloud that lies away from the origin
-    and is seen from there as a whole: that is a camera's view in the camera's frame. In any other
-    cloud each point faces the side from which more of the world outside is in sight past the other
-    points, which holds for closed, hollow and thin objects alike, and neighbours on the same sheet
-    of the surface agree. What stays uncertain are walls thinner than half the point spacing, and
-    views of one side only that are given in another frame without their viewpoint.
+    They point to the viewpoint, if nearly all points can be seen from there: that is a camera's
+    view. In any other cloud, as in one of a whole object, each point faces the side from which more
+    of the world outside is in sight past the other points, which holds for closed, hollow and thin
+    objects alike, and neighbours on the same sheet of the surface agree. What stays uncertain are
+    walls thinner than half the point spacing, and views of one side only without their viewpoint.
 
     Args:
         points: (N, 3) metres, evenly spaced (see `clouds.thin`).
-        viewpoint: (3,) where the camera stood, if known, metres.
+        viewpoint: (3,) where the camera stood, metres; None tries the origin.
 
     Returns:
         (N, 3) float32.
     """
     import open3d as o3d
 
+    centre = np.mean(points, axis=0, dtype=np.float64)
+    points = points - centre
+    towards = (np.zeros(3) if viewpoint is None else viewpoint) - centre - points
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
     cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(NUM_NEIGHBOURS))
     normals = np.array(cloud.normals)
     distance, neighbours = cKDTree(points).query(points, k=range(2, NUM_NEIGHBOURS + 2), workers=-1)
     spacing = distance[:, 7] * np.sqrt(np.pi / 8.5)  # side of the square each point stands for
-    surface = _squares(points, normals, 2 * spacing)  # of twice the side: no gaps
 
-    if viewpoint is None and _is_camera_view(points, spacing, surface):
-        viewpoint = np.zeros(3)
-    if viewpoint is not None:
-        towards = viewpoint - points
+    if _is_camera_view(points, normals, towards, spacing, neighbours):
         noise = DEPTH_NOISE * np.median(np.linalg.norm(towards, axis=1)) ** 2
-        if 6 * noise > np.median(distance[:, -1]):
-            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamRadius(6 * noise))
+        radius = min(6 * noise, COARSEST * np.ptp(points, axis=0).max())
+        if radius > np.median(distance[:, -1]):
+            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamRadius(radius))
             normals = np.asarray(cloud.normals)
         openness = np.einsum("nd,nd->n", normals, towards)
     else:
+        surface = _squares(points, normals, 2 * spacing)  # of twice the side: no gaps
         openness = _openness(points, normals, spacing, surface)
         openness = _agree(openness, points, normals, neighbours)
     return (normals * np.where(openness < 0, -1, 1)[:, None]).astype(np.float32)
@@ -120,17 +122,31 @@ def _squares(points: np.ndarray, normals: np.ndarray, sides: np.ndarray):
     return scene
 
 
-def _is_camera_view(points: np.ndarray, spacing: np.ndarray, surface) -> bool:
-    """Whether nearly all points are in sight of an origin that lies well away from them."""
-    lower, upper = points.min(0), points.max(0)
-    if np.linalg.norm(np.clip(0, lower, upper)) < np.max(upper - lower):
+def _is_camera_view(
+    points: np.ndarray,
+    normals: np.ndarray,
+    towards: np.ndarray,
+    spacing: np.ndarray,
+    neighbours: np.ndarray,
+) -> bool:
+    """Whether nearly all points are in sight of a viewpoint that lies well away from them.
+
+    Args:
+        points, normals: (N, 3); towards: (N, 3) from them to the viewpoint.
+        spacing: (N,); neighbours: (N, K) indices.
+    """
+    eye = points[0] + towards[0]
+    lower, upper = points.min(axis=0), points.max(axis=0)
+    if np.linalg.norm(eye - np.clip(eye, lower, upper)) < NEAREST_CAMERA * np.max(upper - lower):
         return False
-    depth = np.linalg.norm(points, axis=1)
-    # Start in front of the neighbours that noise has put before their point.
-    lift = np.maximum(0.3 * spacing, 3 * DEPTH_NOISE * depth**2)
-    starts = points * (1 - lift / depth)[:, None]
-    rays = np.concatenate([starts, -points], axis=1, dtype=np.float32)
-    return surface.test_occlusions(rays).numpy().mean() < 1 - SEEN_BY_CAMERA
+    # Start in front of the neighbours that noise has put before their point. How rough the cloud is
+    # tells the noise: that of a camera would hide the thickness of an object that is far away.
+    height = np.einsum("nkd,nd->nk", points[neighbours], normals)
+    lift = np.maximum(0.3 * spacing, 2 * np.median(height.std(axis=1)))
+    starts = points + towards * (lift / np.linalg.norm(towards, axis=1))[:, None]
+    rays = np.concatenate([starts, towards], axis=1, dtype=np.float32)
+    hidden = _squares(points, normals, spacing).test_occlusions(rays).numpy()
+    return hidden.mean() < 1 - SEEN_BY_CAMERA
 
 
 def _openness(points: np.ndarray, normals: np.ndarray, spacing: np.ndarray, surface) -> np.ndarray:

@@ -1,12 +1,16 @@
 """Fits hands to CHOIRs (Morales et al. 2024, Sec. 3.3): first to the distances, then to contact.
 
 Both objectives are sums of squares, so that all hands of a batch are fitted at once by
-Levenberg-Marquardt instead of the paper's Adam: a dozen steps in place of hundreds.
+Levenberg-Marquardt instead of the paper's Adam: a dozen steps in place of hundreds. Each hand has
+a damping and an end of its own: it comes out the same alone and in any batch.
+
+Stage 2 leaves the shape (lambda_2) as stage 1 or who gave the hand has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import roma
@@ -21,9 +25,9 @@ from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 POSE_WEIGHT = 1e-5  # metres for each radian away from the start
 DAMPING = 1e-2  # at the start, as a share of the normal equations' diagonal
 CONVERGED = 1e-6  # metres that no anchor moves any more
-# Of stage 2: contact and penetration are weighed as the paper's lambda_4 and lambda_5, and metres
-# for each radian that the wrist turns or a joint bends, and each metre that the hand moves.
-CONTACT_WEIGHT, PENETRATION_WEIGHT = 1.0, 10.0
+# Of stage 2: how much more penetration weighs than contact, the paper's lambda_5 / lambda_4; and
+# metres for each radian that the wrist turns or a joint bends, and each metre that the hand moves.
+PENETRATION_WEIGHT = 1000 / 10
 TURN_WEIGHT, BEND_WEIGHT, MOVE_WEIGHT = 3e-3, 3e-3, 3e-2
 CONTACT_STEPS = 10
 SKIN = 0.0015  # metres that soft skin gives way
@@ -86,7 +90,7 @@ def refine(
 
 
 def fit_field(
-    field: Tensor, hand: ManoHand, start: Tensor | None = None, shape: float = 0.0
+    field: Tensor, hand: ManoHand, start: Tensor | None = None, shape: float | None = 0.0
 ) -> Fitted:
     """Stage 1 (Eq. 9): hands whose anchors have the field's distances from the basis points.
 
@@ -100,11 +104,11 @@ def fit_field(
         start: (B, 61) MANO parameters about the grid's middle; None starts from flat hands in
             several turns, and goes on with the best of them.
         shape: metres that a unit of shape is worth at least (lambda_2); a field that a network
-            drew says little of the hand's.
+            drew says little of the hand's. None keeps the start's.
     """
-    stages = tuple(stage._replace(shape=max(stage.shape, shape)) for stage in STAGES)
+    stages = tuple(stage._replace(shape=max(stage.shape, shape or 0.0)) for stage in STAGES)
     if start is not None:
-        return _fit_field(field, hand, start, POSE_WEIGHT, stages)
+        return _fit_field(field, hand, start, POSE_WEIGHT, stages, reshapes=shape is not None)
     turns = torch.zeros(TURNS, 61, device=field.device)
     turns[:, GLOBAL_ORIENT] = roma.rotmat_to_rotvec(even_turns(TURNS).to(field))
     first = _fit_field(
@@ -116,37 +120,34 @@ def fit_field(
 
 
 def _fit_field(
-    field: Tensor, hand: ManoHand, start: Tensor, hold: float, stages: tuple[Stage, ...]
+    field: Tensor,
+    hand: ManoHand,
+    start: Tensor,
+    hold: float,
+    stages: tuple[Stage, ...],
+    reshapes: bool = True,
 ) -> Fitted:
     anchors = hand.regions.anchors
-    grid = choir.by_anchor(choir.basis(field.device)[None], len(anchors))
+    grid = choir.by_anchor(choir.basis(field.device).to(field)[None], len(anchors))
     wanted = choir.by_anchor(field, len(anchors))
     places = anchor_places(wanted, grid)
-    identity = torch.eye(3, device=field.device).expand(len(field), len(anchors), 3, 3)
-
-    def measure_places(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        apart = points[:, :, None] - places
-        side = apart.square().sum(dim=3).argmin(dim=2, keepdim=True)
-        apart = apart.take_along_dim(side[..., None], dim=2)[:, :, 0]
-        return apart.square().sum(dim=(1, 2)), apart, identity
-
-    def measure_distances(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        apart = points[:, None] - grid
-        length = apart.norm(dim=3).clamp(min=1e-9)
-        direction, residual = apart / length[..., None], length - wanted
-        gradient = torch.einsum("bnac,bna->bac", direction, residual)
-        curvature = torch.einsum("bnac,bnad->bacd", direction, direction)
-        return residual.square().sum(dim=(1, 2)), gradient, curvature
-
-    target = start.clone()
-    target[:, BETAS] = 0
+    target, free = start.clone(), start.new_ones(61)
+    if reshapes:
+        target[:, BETAS] = 0
+    else:
+        free[BETAS] = 0
     mano = start
     for stage in stages:
-        measure = measure_distances if stage.of_distances else measure_places
+        if stage.of_distances:
+            measure = partial(distance_cost, grid=grid, wanted=wanted)
+        else:
+            measure = partial(place_cost, places=places)
         count = field.shape[1] if stage.of_distances else len(anchors)
-        prior = torch.zeros(61, device=field.device)
+        prior = field.new_zeros(61)
         prior[BETAS], prior[HAND_POSE] = count * stage.shape**2, count * max(stage.pose, hold) ** 2
-        mano, cost = levenberg_marquardt(mano, hand, anchors, measure, prior, target, stage.steps)
+        mano, cost = levenberg_marquardt(
+            mano, hand, anchors, measure, prior, target, free, stage.steps
+        )
     return Fitted(mano, (cost / count).sqrt())
 
 
@@ -173,25 +174,67 @@ def fit_contact(
         (B, 61).
     """
     vertices = hand.regions.palmar.nonzero()[:, 0]
-    pull = CONTACT_WEIGHT * contact[:, vertices]
-    count = len(vertices)
-
-    def measure(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.enable_grad():
-            places = points.detach().requires_grad_()
-            distance = grid(places)
-            slope = torch.autograd.grad(distance.sum(), places)[0]
-        distance = distance.detach()
-        weight = torch.where(distance < -SKIN, PENETRATION_WEIGHT, pull)
-        depth = torch.where(distance < -SKIN, distance + SKIN, distance)
-        curvature = weight[..., None, None] * slope[..., :, None] * slope[..., None, :]
-        cost = (weight * depth.square()).sum(dim=1)
-        return cost, (weight * depth)[..., None] * slope, curvature
-
-    prior = torch.zeros(61, device=mano.device)
-    prior[BETAS], prior[GLOBAL_ORIENT] = count * 1e-2**2, count * TURN_WEIGHT**2
+    measure = partial(contact_cost, pull=contact[:, vertices], grid=grid)
+    count, free = len(vertices), mano.new_ones(61)
+    prior = mano.new_zeros(61)
+    free[BETAS], prior[GLOBAL_ORIENT] = 0, count * TURN_WEIGHT**2
     prior[HAND_POSE], prior[TRANSL] = count * BEND_WEIGHT**2, count * MOVE_WEIGHT**2
-    return levenberg_marquardt(mano, hand, vertices, measure, prior, mano, CONTACT_STEPS, stop)[0]
+    return levenberg_marquardt(
+        mano, hand, vertices, measure, prior, mano, free, CONTACT_STEPS, stop
+    )[0]
+
+
+# What is minimised, of points (B, K, 3): the cost (B,), half its gradient (B, K, 3), and a positive
+# approximation of half its curvature (B, K, 3, 3).
+Cost = tuple[Tensor, Tensor, Tensor]
+
+
+def place_cost(points: Tensor, places: Tensor) -> Cost:
+    """Squared distances of points from the nearer of two places (B, K, 2, 3) each, metres."""
+    apart = points[:, :, None] - places
+    side = apart.square().sum(dim=3).argmin(dim=2, keepdim=True)
+    apart = apart.take_along_dim(side[..., None], dim=2)[:, :, 0]
+    identity = torch.eye(3).to(points).expand(*points.shape[:2], 3, 3)
+    return apart.square().sum(dim=(1, 2)), apart, identity
+
+
+def distance_cost(points: Tensor, grid: Tensor, wanted: Tensor) -> Cost:
+    """Eq. 9: squared errors of the distances of points (B, K, 3) from basis points.
+
+    Args:
+        points: metres.
+        grid: (1, N, K, 3) each point's basis points, metres.
+        wanted: (B, N, K) distances, metres.
+    """
+    apart = points[:, None] - grid
+    length = apart.norm(dim=3).clamp(min=1e-9)
+    direction, residual = apart / length[..., None], length - wanted
+    gradient = torch.einsum("bnac,bna->bac", direction, residual)
+    curvature = torch.einsum("bnac,bnad->bacd", direction, direction)
+    return residual.square().sum(dim=(1, 2)), gradient, curvature
+
+
+def contact_cost(points: Tensor, pull: Tensor, grid: Callable[[Tensor], Tensor]) -> Cost:
+    """Eq. 10 and 12: squared distances to the object, and squared depths below the soft skin.
+
+    Both are of each point at once, so what a point costs has no jump where penetration begins.
+
+    Args:
+        points: (B, K, 3) metres.
+        pull: (B, K) how much each should touch.
+        grid: signed distance of the object, metres.
+    """
+    with torch.enable_grad():
+        places = points.detach().requires_grad_()
+        distance = grid(places)
+        slope = torch.autograd.grad(distance.sum(), places)[0]
+    distance = distance.detach()
+    depth = (distance + SKIN).clamp(max=0)
+    cost = pull * distance.square() + PENETRATION_WEIGHT * depth.square()
+    steep = pull * distance + PENETRATION_WEIGHT * depth
+    weight = pull + PENETRATION_WEIGHT * (depth < 0)
+    curvature = weight[..., None, None] * slope[..., :, None] * slope[..., None, :]
+    return cost.sum(dim=1), steep[..., None] * slope, curvature
 
 
 def even_turns(count: int) -> Tensor:
@@ -230,22 +273,23 @@ def levenberg_marquardt(
     start: Tensor,
     hand: ManoHand,
     vertices: Tensor,
-    measure: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+    measure: Callable[[Tensor], Cost],
     prior: Tensor,
     target: Tensor,
+    free: Tensor,
     steps: int,
     stop: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Hands of least cost, each with a damping of its own.
+    """Hands of least cost, each by itself.
 
     Args:
         start: (B, 61) MANO parameters.
         hand: the hand model.
         vertices: (K,) numbers of the vertices that the cost depends on.
-        measure: of points (B, K, 3) the cost (B,), half its gradient (B, K, 3), and a positive
-            approximation of half its curvature (B, K, 3, 3).
+        measure: of the vertices' places what `Cost` holds.
         prior: (61,) weights of the squared differences from the target.
         target: (B, 61) parameters.
+        free: (61,) one for parameters that may change, zero for those that stay.
         steps: most steps.
         stop: asked before each step; true ends the work.
 
@@ -257,10 +301,11 @@ def levenberg_marquardt(
     cost, gradient, curvature = measure(points)
     away = difference(mano, target)
     total = cost + (prior * away.square()).sum(dim=1)
+    done = torch.zeros_like(total, dtype=torch.bool)
     for _ in range(steps):
         if stop is not None and stop():
             break
-        jacobian = hand.derivative(mano, vertices)
+        jacobian = hand.derivative(mano, vertices) * free
         slope = (jacobian.flatten(1, 2).mT @ gradient.flatten(1)[..., None])[..., 0] + prior * away
         weighted = (curvature @ jacobian).flatten(1, 2)
         normal = jacobian.flatten(1, 2).mT @ weighted + torch.diag(prior)
@@ -274,8 +319,8 @@ def levenberg_marquardt(
         new_cost, new_gradient, new_curvature = measure(moved)
         new_away = difference(tried, target)
         new_total = new_cost + (prior * new_away.square()).sum(dim=1)
-        better = new_total < total
-        farthest = ((moved - points).norm(dim=2).amax(dim=1) * better).max()
+        better = (new_total < total) & ~done
+        done |= better & ((moved - points).norm(dim=2).amax(dim=1) < CONVERGED)
         damping = torch.where(better, damping / 5, damping * 4).clamp(1e-6, 1e6)
 
         def choose(new: Tensor, old: Tensor, better: Tensor = better) -> Tensor:
@@ -284,7 +329,7 @@ def levenberg_marquardt(
         mano, points, away = choose(tried, mano), choose(moved, points), choose(new_away, away)
         cost, total = choose(new_cost, cost), choose(new_total, total)
         gradient, curvature = choose(new_gradient, gradient), choose(new_curvature, curvature)
-        if better.all() and farthest < CONVERGED:
+        if done.all():
             break
     return mano, cost
 

@@ -2,12 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import trimesh
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from grasp_gen_core.contact import energies
-from grasp_gen_core.contact.maps import contact_map, contact_value
+from grasp_gen_core.contact.maps import contact_map, contact_value, distances, nearest
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import signed_distance
 
@@ -145,3 +148,37 @@ def test_contact_maps_of_many_hands_are_those_of_each():
     vertices, points = torch.rand(70, 20, 3), torch.rand(30, 3)
     one_by_one = torch.cat([contact_map(points, hand[None]) for hand in vertices])
     torch.testing.assert_close(contact_map(points, vertices), one_by_one)
+
+
+@pytest.mark.parametrize(("away", "dtype"), [(20.0, torch.float32), (1e6, torch.float64)])
+def test_contact_does_not_depend_on_where_the_scene_is(hand, away, dtype):
+    """Against scipy's trees near the origin, up to what the coordinates themselves can hold."""
+    vertices = hand(torch.zeros(1, 61))[0][0].double()
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(vertices.numpy()[::2] + rng.normal(0, 0.005, (389, 3)))
+    shift = away * torch.tensor([1.0, -0.5, 0.7], dtype=torch.float64)
+    distance, index = cKDTree(vertices.numpy()).query(points.numpy())
+    truth = 1 - 2 * (1 / (1 + np.exp(-200 * distance)) - 0.5)
+    moved = [(x + shift).to(dtype)[None] for x in (points, vertices)]
+    step = 4 * torch.finfo(dtype).eps * away
+    found = contact_map(*moved)[0].double().numpy()
+    np.testing.assert_allclose(found, truth, atol=max(100 * step, 1e-6))
+    apart, which = nearest(*moved)
+    np.testing.assert_allclose(apart[0], distance, atol=step)
+    assert (which[0].numpy() == index).mean() > 0.99
+    every = distances(*moved)[0].double().numpy()
+    np.testing.assert_allclose(every, cdist(points, vertices), atol=step)
+
+
+def test_fingers_cross_as_far_anywhere(hand):
+    """Overlapping fingers 20 m away overlap as at the origin."""
+    joints = hand(torch.zeros(1, 61))[1].double()
+    joints[:, 4:7] = joints[:, 1:4] + 0.004  # the middle finger in the index finger
+    joints[:, 18] = joints[:, 17] + 0.004
+    far = (joints + 20).float()
+    near, away = (
+        energies.self_penetration(*energies.bone_spheres(x, hand.regions))
+        for x in (joints.float(), far)
+    )
+    assert near > 0.5
+    torch.testing.assert_close(away, near, rtol=1e-3, atol=0)

@@ -1,7 +1,13 @@
 """DVQ-VAE: each of its parts against what the paper's equations say."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
+import trimesh
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
 from grasp_gen_core.generators import build_generator, load_generator, save_generator
@@ -11,11 +17,14 @@ from grasp_gen_core.generators.dvqvae import (
     DVQVAEConfig,
     DVQVAESampling,
     GatedPrior,
+    Placed,
     Posture,
+    SkeletalGate,
     bone_angles,
     perplexity,
     rotation_6d,
 )
+from grasp_gen_core.generators.layers.frames import in_principal_frame
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +167,129 @@ def test_placed_vertices_are_the_hands_own(hand, net, cloud):
     torch.testing.assert_close(placed.mano[:, :10], posture.betas)
 
 
-def test_the_position_decoder_does_not_shape_the_posture(hand, net, cloud):
-    """Eq. 9: the posture gets no gradient from where the hand is put."""
-    posture = Posture(*(x.requires_grad_() for x in a_posture(hand, 2)))
-    centre = net.place(posture, cloud(0).expand(2, -1, -1), torch.zeros(2, 3)).centre
-    assert torch.autograd.grad(centre.sum(), list(posture), allow_unused=True) == (None,) * 3
+def test_the_position_does_not_shape_the_posture(hand, net, batch):
+    """Eq. 9, 10: the posture gets no gradient from where the hand is put, nor how it is turned."""
+    losses = net.loss(batch)
+    posture = (net.posture_decoder, net.gate, net.part_encoders, net.type_encoder, net.hand_codes)
+    position = (net.position_decoder, net.posture_encoder, net.pose_encoder)
+    for term, parts, others in (("position", position, posture), ("posture", posture, position)):
+        inside, outside = ([w for part in p for w in part.parameters()] for p in (parts, others))
+        found = torch.autograd.grad(
+            losses[term], inside + outside, retain_graph=True, allow_unused=True
+        )
+        assert found[len(inside) :] == (None,) * len(outside)
+        assert any(x is not None and x.norm() > 0 for x in found[: len(inside)])
+    # Eq. 11's vertices train both stages.
+    both = [net.posture_decoder[0].weight, net.position_decoder[0].weight]
+    assert all(x.norm() > 0 for x in torch.autograd.grad(losses["vertices"], both))
+
+
+@pytest.fixture
+def touching(hand, batch) -> dict[str, torch.Tensor]:
+    """Hands, each with points within and about its own skin for an object."""
+    vertices = hand(batch["mano"])[0]
+    torch.manual_seed(3)
+    surface = vertices[:, ::4] + 0.006 * torch.randn_like(vertices[:, ::4])
+    return batch | {"view": surface, "surface": surface}
+
+
+def test_the_losses_are_eq_6_to_16(hand, net, touching, monkeypatch):
+    """Each term again: from the hands that were decoded, by trees, scipy's turns and trimesh."""
+    config = DVQVAEConfig(
+        weight_codes=2.0,
+        weight_map=3.0,
+        weight_contact=4.0,
+        weight_penetration=5.0,
+        weight_parameters=6.0,
+        weight_vertices=7.0,
+        weight_betas=0.5,
+    )
+    monkeypatch.setattr(net, "config", config)
+    view, surface, mano = in_principal_frame(touching, hand)
+    true = hand(mano)[0]
+    with torch.no_grad():
+        _, thing, object_loss = net.object_codes(net.type_encoder(view)[:, None])
+        parts = net.encode_parts(true - true.mean(dim=1, keepdim=True))
+        _, indices, hand_loss = net.hand_codes(parts)
+        likely = net.prior(thing[:, 0], indices).log_softmax(dim=2).gather(2, indices[..., None])
+    away = torch.tensor([[0.012, 0.0, 0.0], [0.0, 0.004, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, -0.006]])
+    off = mano.clone()
+    off[:, 10:58] *= 1.1
+    off[:, :10] += 0.2
+    off[:, 58:] += away
+    vertices = hand(off)[0]
+    turns = [torch.from_numpy(Rotation.from_rotvec(m[:, 10:13]).as_matrix()) for m in (off, mano)]
+    centre, true_centre = vertices.mean(dim=1), true.mean(dim=1)
+    coarse = turns[1].float()
+    posture = Posture(off[:, :10], coarse, off[:, 13:58])
+    placed = Placed(off, vertices, turns[0].float(), centre)
+    monkeypatch.setattr(net, "decode_posture", lambda codes, feature: posture)
+    monkeypatch.setattr(net, "place", lambda *_: placed)
+    with torch.no_grad():
+        found = {name: value.item() for name, value in net.loss(touching).items()}
+
+    bent = (off - mano)[:, 13:58].square().sum(dim=1) + 0.5 * 10 * 0.2**2
+    turned = (turns[0] - turns[1]).square().sum(dim=(1, 2))
+    shifted = (100 * (centre - true_centre)).square().sum(dim=1)
+    zones, terms = hand.regions.zones.numpy() >= 0, []
+    for points, now, then in zip(surface.numpy(), vertices.numpy(), true.numpy(), strict=True):
+        touched = cKDTree(then).query(points)[0] < 0.005
+        reach = 100 * cKDTree(now[zones]).query(points)[0]
+        distance, index = cKDTree(now).query(points)
+        member = 1 / (1 + np.exp(-(0.005 - distance) / 0.001))
+        skin = trimesh.Trimesh(now, hand.closed_faces.numpy(), process=False)
+        behind = ((points - now[index]) * skin.vertex_normals[index]).sum(axis=1) < 0
+        depth = np.square(100 * distance[behind]).mean()
+        terms.append([(1 - member)[touched].mean(), reach[touched].mean(), depth])
+    missed, contact, depth = np.mean(terms, axis=0)
+    assert min(missed, contact, depth) > 0.01
+    expected = {
+        "codes": 2 * (object_loss + hand_loss).item(),
+        "prior": -likely.mean().item(),
+        "posture": 6 * bent.mean().item(),
+        "position": 6 * (turned + shifted).mean().item(),
+        "vertices": 7 * (100 * (vertices - true)).square().sum(dim=2).mean().item(),
+        "map": 3 * missed,
+        "contact": 4 * contact,
+        "penetration": 5 * depth,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=3e-3)
+
+
+def test_the_gate_corrects_by_its_share_of_what_the_transformer_says(hand):
+    """Eq. 8 with a gate that is shut, half open and open, and a correction of a known size."""
+    torch.manual_seed(0)
+    gate, free, betas = SkeletalGate(), torch.randn(3, 45), 0.3 * torch.randn(3, 10)
+    with torch.no_grad():
+        gate.outside.weight.zero_()
+        gate.outside.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
+        gate.gate[0][-1].weight.zero_()
+        for bias, share in ((-50.0, 0.0), (0.0, 0.5), (50.0, 1.0)):
+            gate.gate[0][-1].bias.fill_(bias)
+            step = gate(free, betas, hand) - free
+            expected = share * torch.tensor([0.1, -0.2, 0.3]).repeat(3, 15)
+            torch.testing.assert_close(step, expected, atol=1e-6, rtol=0)
+
+
+def test_the_gate_sees_the_skeletons_bends(hand, net):
+    """Eq. 7: what it lets through follows the angles between the decoded hand's own bones."""
+    free, betas = torch.randn(4, 45), torch.zeros(4, 10)
+    bends, gate = [], net.gate.gate
+    handle = gate.register_forward_pre_hook(lambda _, inputs: bends.append(inputs[0]))
+    with torch.no_grad():
+        net.gate(free, betas, hand)
+        handle.remove()
+        pose = hand.regions.to_pose(hand.regions.within_limits(free))
+        still = torch.zeros(4, 3)
+        joints = hand(torch.cat([betas, still, pose, still], dim=1))[1]
+        torch.testing.assert_close(bends[0], bone_angles(joints), atol=1e-4, rtol=0)
+        # And it is on the way from codes to hands.
+        codes, feature = torch.randn(4, 6, net.config.width), torch.randn(4, 256)
+        shut = copy.deepcopy(net)
+        shut.gate.outside.weight.zero_()
+        shut.gate.outside.bias.zero_()
+        first, second = (n.decode_posture(codes, feature).pose for n in (net, shut))
+    assert (first - second).abs().max() > 1e-4
 
 
 def test_hand_codes_do_not_tell_where_the_hand_is(net, batch):

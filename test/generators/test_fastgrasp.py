@@ -22,6 +22,7 @@ def test_the_losses_are_eq_1_to_7(net, hand, batch):
     """Each term again: nearest vertices by a tree, inside by trimesh's winding, turns by scipy."""
     mano, moved = batch["mano"], batch["mano"].clone()
     moved[:, 10:] *= 1.1
+    moved[:, :10] += 0.3
     true, vertices = hand(mano)[0], hand(moved)[0]
     torch.manual_seed(0)
     surface = true[:, ::4] + 0.008 * torch.randn_like(true[:, ::4])
@@ -31,6 +32,7 @@ def test_the_losses_are_eq_1_to_7(net, hand, batch):
     turns = [Rotation.from_rotvec(m[:, 10:13].numpy()).as_matrix() for m in (moved, mano)]
     parameters = np.square(turns[0] - turns[1]).sum(axis=(1, 2)).mean()
     parameters += np.square((moved - mano)[:, 13:58].numpy()).sum(axis=1).mean()
+    parameters += net.config.weight_betas * 10 * 0.3**2
     mesh = np.square(100 * (vertices - true).numpy()).sum(axis=2).mean()
     prior, reach, depth, consistency, pads = hand.regions.zones.numpy() >= 0, [], [], [], []
     for points, now, then in zip(surface.numpy(), vertices.numpy(), true.numpy(), strict=True):
@@ -55,9 +57,10 @@ def test_the_losses_are_eq_1_to_7(net, hand, batch):
         "consistency": 5 * np.mean(consistency),
         "pads": 6 * np.mean(pads),
     }
-    assert {name: value.item() for name, value in found.items()} == pytest.approx(
-        expected, rel=2e-3
-    )
+    values = {name: value.item() for name, value in found.items()}
+    # Vertex normals are means of faces', weighted in one way here and in another there.
+    assert values.pop("penetration") == pytest.approx(expected.pop("penetration"), rel=0.03)
+    assert values == pytest.approx(expected, rel=2e-3)
 
 
 def test_a_perfect_noise_network_gives_the_latent_back(net):

@@ -1,9 +1,15 @@
 """GraspCVAE: its posterior and its decoder; ContactNet."""
 
+import numpy as np
+import pytest
 import roma
 import torch
+import trimesh
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from grasp_gen_core.generators import build_generator, load_generator, load_network, save_generator
+from grasp_gen_core.generators.layers.frames import in_principal_frame
 
 
 def test_joints_stay_within_limits_before_any_training(hand):
@@ -13,20 +19,74 @@ def test_joints_stay_within_limits_before_any_training(hand):
     assert (angles >= low - 1e-5).all() and (angles <= high + 1e-5).all()
 
 
-def test_kl_is_the_closed_form(hand, batch):
-    net = build_generator("grasp_cvae", hand)
-    losses = net.loss(batch)
-    expected = {"vertices", "pose", "betas", "kl", "penetration", "hand_contact", "object_contact"}
-    assert set(losses) == expected | {"loss"}
-    total = sum(value for name, value in losses.items() if name != "loss")
-    torch.testing.assert_close(losses["loss"], total)
+@pytest.fixture
+def touching(hand, batch) -> dict[str, torch.Tensor]:
+    """Hands, each with points within and about its own skin for an object."""
+    vertices = hand(batch["mano"])[0]
+    torch.manual_seed(3)
+    surface = vertices[:, ::4] + 0.006 * torch.randn_like(vertices[:, ::4])
+    return batch | {"view": surface, "surface": surface}
 
+
+def test_the_losses_are_eq_1_and_2(hand, touching):
+    """Each term again: from what was decoded, by scipy's turns and trees, and trimesh's normals."""
+    weights = {
+        "weight_vertices": 2.0,
+        "weight_pose": 3.0,
+        "weight_betas": 4.0,
+        "weight_kl": 5.0,
+        "weight_penetration": 6.0,
+        "weight_hand_contact": 7.0,
+        "weight_object_contact": 8.0,
+    }
+    net = build_generator("grasp_cvae", hand, weights)
+    _, surface, mano = in_principal_frame(touching, hand)
+    torch.manual_seed(0)
     mean, log_variance = torch.randn(4, 64), torch.randn(4, 64)
+    off = mano + 0.1 * torch.randn(4, 61) * torch.cat([torch.ones(58), 0.05 * torch.ones(3)])
     net.encode = lambda *_: (mean, log_variance)
+    drawn = []
+    net.decode = lambda _, z: drawn.append(z) or off
+    found = net.loss(touching)
+
+    turns = [Rotation.from_rotvec(m[:, 10:13].numpy()).as_matrix() for m in (off, mano)]
+    pose = np.square(turns[0] - turns[1]).sum(axis=(1, 2)).mean()
+    pose += np.square((off - mano)[:, 13:58].numpy()).sum(axis=1).mean()
+    true, vertices = (hand(m)[0].numpy() for m in (mano, off))
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
-    truth = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0, 1))
-    weighted = net.config.weight_kl * truth.sum(dim=1).mean()
-    torch.testing.assert_close(net.loss(batch)["kl"], weighted)
+    kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0, 1))
+    prior, depth, reach, maps = hand.regions.zones.numpy() >= 0, [], [], []
+    for points, now, then in zip(surface.numpy(), vertices, true, strict=True):
+        apart, apart_then = (100 * cKDTree(v[prior]).query(points)[0] for v in (now, then))
+        reach.append(np.square(apart[apart <= 1]).mean())
+        values = [1 - 2 * (1 / (1 + np.exp(-2 * d)) - 0.5) for d in (apart, apart_then)]
+        maps.append(np.square(values[0] - values[1]).sum())
+        distance, index = cKDTree(now).query(points)
+        normals = trimesh.Trimesh(now, hand.closed_faces.numpy(), process=False).vertex_normals
+        behind = ((points - now[index]) * normals[index]).sum(axis=1) < 0
+        depth.append(np.square(100 * distance[behind]).mean())
+    expected = {
+        "vertices": 2 * np.square(100 * (vertices - true)).sum(axis=2).mean(),
+        "pose": 3 * pose,
+        "betas": 4 * (off - mano)[:, :10].square().sum(dim=1).mean().item(),
+        "kl": 5 * kl.sum(dim=1).mean().item(),
+        "penetration": 6 * np.mean(depth),
+        "hand_contact": 7 * np.mean(reach),
+        "object_contact": 8 * np.mean(maps) / 10,
+    }
+    assert min(expected.values()) > 0.1
+    values = {name: value.item() for name, value in found.items()}
+    assert values.pop("loss") == pytest.approx(sum(values.values()))
+    # Vertex normals are means of faces', weighted in one way here and in another there.
+    assert values.pop("penetration") == pytest.approx(expected.pop("penetration"), rel=0.03)
+    assert values == pytest.approx(expected, rel=3e-3)
+
+    # z is drawn from that posterior.
+    for _ in range(200):
+        net.loss(touching)
+    spread = (torch.stack(drawn) - mean) / (0.5 * log_variance).exp()
+    torch.testing.assert_close(spread.std(dim=0).mean(), torch.tensor(1.0), atol=0.02, rtol=0)
+    assert spread.mean().abs() < 0.02
 
 
 def test_hands_are_recognised_whatever_they_are(hand, cloud, turn):
@@ -54,6 +114,20 @@ def test_contact_losses_of_a_point_on_the_skin_and_of_one_far_away(hand):
     far = net.consistency(torch.full((1, 1, 3), 9.0), vertices, torch.zeros(1, 1))
     for value in far:
         torch.testing.assert_close(value, torch.zeros(1))
+
+
+def test_contact_net_answers_for_the_maps_of_the_true_hands(hand, touching):
+    """L_cont of a network that always says 0.25, and was shown disturbed hands."""
+    net, shown = build_generator("contact_net", hand), []
+    net.contact = lambda points, mano: shown.append(mano) or torch.full(points.shape[:2], 0.25)
+    loss = net.loss(touching)["loss"].item()
+    assert not torch.isclose(shown[0][:, 10:], touching["mano"][:, 10:]).any()
+    prior, wanted = hand.regions.zones.numpy() >= 0, []
+    vertices = hand(touching["mano"])[0].numpy()
+    for points, now in zip(touching["view"].numpy(), vertices, strict=True):
+        distance = cKDTree(now[prior]).query(points)[0]
+        wanted.append(1 - 2 * (1 / (1 + np.exp(-200 * distance)) - 0.5))
+    assert loss == pytest.approx(np.square(0.25 - np.array(wanted)).mean(), rel=1e-3)
 
 
 def test_contact_net_learns_maps_by_heart_and_moves_with_the_scene(hand, batch, turn):

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 import trimesh
 
+from grasp_gen_core.contact.maps import nearest
 from grasp_gen_core.generators.layers.frames import in_principal_frame, principal_frame
-from grasp_gen_core.generators.layers.losses import is_inside, nearest
+from grasp_gen_core.generators.layers.losses import is_inside
 from grasp_gen_core.generators.layers.pointnet import PointNet
 
 

@@ -204,3 +204,16 @@ def test_other_chumpy_nodes_are_named(tmp_path, hand, chumpy):
     path = write(tmp_path, pickle.dumps(hand | {"shapedirs": chumpy("add")}))
     with pytest.raises(ValueError, match=r"shapedirs: .*chumpy\.ch_ops\.add, accepted are"):
         read_hand_file(path)
+
+
+@pytest.mark.parametrize("inner", ["", "mano", "models"])
+def test_a_folder_is_taken_for_the_hand_in_it(tmp_path, inner):
+    """As smplx is told where MANO is."""
+    with pytest.raises(ValueError, match="a folder without MANO_RIGHT.pkl, .* accepted is a MANO"):
+        read_hand_file(tmp_path)
+    (tmp_path / inner).mkdir(exist_ok=True)
+    (tmp_path / inner / "MANO_RIGHT.npz").write_bytes(GENERIC_HAND.read_bytes())
+    (tmp_path / inner / "MANO_LEFT.npz").touch()
+    arrays, expected = read_hand_file(tmp_path), read_hand_file(GENERIC_HAND)
+    assert all(np.array_equal(arrays[name], expected[name]) for name in SHAPES)
+    assert not ManoHand(tmp_path).is_generic

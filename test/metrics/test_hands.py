@@ -5,6 +5,7 @@ import pytest
 import torch
 import trimesh
 
+from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.hands import HandMeshes
 
 
@@ -75,3 +76,63 @@ def test_pickled_arrays_are_refused(hand, tmp_path):
     np.savez(path, vertices=np.array([{"a": 1}], dtype=object))
     with pytest.raises(ValueError, match="evil.npz"):
         HandMeshes.load(path, hand)
+
+
+# Where OpenPose's joints stand in MANO's order: wrist, then thumb to little finger, tips last.
+OPENPOSE = [0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]
+
+
+def reordered(arrays, order):
+    return arrays | {"joints": arrays["joints"][:, order]}
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(1)])
+def test_joints_in_openpose_order_are_put_into_manos(hand, arrays, rows):
+    arrays = {k: v if k == "faces" else v[rows] for k, v in arrays.items()}
+    plain = HandMeshes.from_arrays(arrays, hand)
+    turned = HandMeshes.from_arrays(reordered(arrays, OPENPOSE), hand)
+    assert np.array_equal(turned.joints, plain.joints) and plain.notes == ()
+    assert turned.notes == ("joints came in OpenPose's order and were put into MANO's",)
+
+
+@pytest.mark.parametrize("side, size, shape", [("left", 1, 1), ("right", 0.7, 1), ("right", 1, 2)])
+def test_the_order_is_told_of_any_hand(hand, side, size, shape):
+    mano = torch.zeros(40, 61)
+    rng = torch.Generator().manual_seed(3)
+    mano[:, :10] = shape * torch.randn(40, 10, generator=rng)
+    mano[:, 10:58] = 0.4 * torch.randn(40, 48, generator=rng)
+    posed = ManoHand(side=side)
+    vertices, joints = (size * x.numpy() + [3, -7, 1] for x in posed(mano))
+    arrays = {"vertices": vertices, "joints": joints, "faces": posed.faces.numpy()}
+    assert HandMeshes.from_arrays(arrays, hand).notes == ()
+    turned = HandMeshes.from_arrays(reordered(arrays, OPENPOSE), hand)
+    assert np.array_equal(turned.joints, joints) and len(turned.notes) == 1
+
+
+SWAPPED = {
+    "wrist last": np.roll(np.arange(21), -1),
+    "backwards": np.arange(21)[::-1],
+    "index for middle finger": [0, 4, 5, 6, 1, 2, 3, *range(7, 17), 18, 17, 19, 20],
+    "little for ring finger": [*range(7), 10, 11, 12, 7, 8, 9, *range(13, 19), 20, 19],
+    "tips backwards": [*range(16), 20, 19, 18, 17, 16],
+    "tips of ring and little finger": [*range(19), 20, 19],
+    "tips first": [0, *np.reshape(OPENPOSE[1:], (5, 4))[:, ::-1].ravel()],
+    "little finger first": [0, *np.reshape(OPENPOSE[1:], (5, 4))[::-1].ravel()],
+    "row by row": [0, *np.reshape(OPENPOSE[1:], (5, 4)).T.ravel()],
+}
+
+
+@pytest.mark.parametrize("name", SWAPPED)
+def test_joints_in_an_unknown_order_are_refused(hand, arrays, name):
+    with pytest.raises(ValueError, match="peer.npz: joints are in no known order; accepted are"):
+        HandMeshes.from_arrays(reordered(arrays, SWAPPED[name]), hand, "peer.npz")
+
+
+def test_parts_do_not_depend_on_the_order(shared_data, hand):
+    """A closed hand of 779 vertices, whose parts come from its joints."""
+    folder = shared_data / "faults" / "score_joint_order"
+    if not folder.is_dir():
+        pytest.skip(f"no files at {folder}")
+    mano, other = (HandMeshes.load(folder / f"part_{n}.npz", hand) for n in ("mano", "manopth"))
+    assert np.array_equal(mano.parts, other.parts) and np.array_equal(mano.joints, other.joints)
+    assert not mano.notes and other.notes

@@ -106,3 +106,11 @@ def test_what_diverges_is_named_and_quiet(ball, hand, tmp_path, monkeypatch, cap
     result = HoldTest(ball, hand_cells(hand), axes=DOWN)(away, lost=np.inf)
     assert result.unstable[0]
     assert not list(tmp_path.iterdir()) and capfd.readouterr() == ("", "")
+
+
+def test_an_object_that_the_engine_loses_counts_as_lost(ball, hand):
+    """MuJoCo's own NaN, of a gravity that is none, after five directions that it stands."""
+    away = hand(torch.zeros(1, 61))[0].numpy() + 50
+    axes = np.vstack([np.zeros((5, 3)), [[np.nan, 0, 0]]])
+    result = HoldTest(ball, hand_cells(hand), axes=axes)(away)
+    assert result.displacement_cm.tolist() == [5.0] and result.unstable.tolist() == [True]

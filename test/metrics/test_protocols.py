@@ -79,3 +79,17 @@ def test_summary():
     curve = summary["high_quality_ratio"]
     assert curve["ratio_pct"][curve["volume_cm3"].index(1.0)] == 25.0
     assert curve["ratio_pct"][-1] == 75.0
+
+
+def test_nothing_leaves_the_means_unseen():
+    """A number that is missing makes its mean missing, and nobody else's."""
+    numbers = {
+        "penetration_volume_cm3": np.array([1.0, 3.0]),
+        "sim_displacement_cm": np.array([0.2, np.nan]),
+        "sim_unstable": np.array([False, True]),
+    }
+    summary = summarise(numbers, np.zeros((2, 21, 3)), None, get_protocol("exact"), 0)
+    assert summary["penetration_volume_cm3"] == 2.0 and summary["sim_unstable_pct"] == 50.0
+    for name in ("sim_displacement_cm", "sim_displacement_median_cm", "sim_displacement_std_cm"):
+        assert np.isnan(summary[name])
+    assert summary["high_quality_ratio"]["ratio_pct"][-1] == 50.0

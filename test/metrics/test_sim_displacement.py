@@ -7,7 +7,7 @@ import pytest
 import roma
 import trimesh
 
-from grasp_gen_core.metrics.sim_displacement import STEP, SimTest, vhacd_parts
+from grasp_gen_core.metrics.sim_displacement import STEP, SimTest, distance_cm, vhacd_parts
 from grasp_gen_core.objects.convex import union_volume
 from grasp_gen_core.objects.procedural import make_object
 
@@ -126,3 +126,16 @@ def test_open_meshes_are_refused():
     sheet.update_faces(np.arange(len(sheet.faces)) > 1)
     with pytest.raises(ValueError, match="not watertight"):
         SimTest(sheet)
+
+
+@pytest.mark.parametrize("drift", [True, False])
+def test_an_object_that_the_engine_loses_moved_ten_centimetres(ball, cup, drift):
+    """Bullet's own NaN, of a gravity that is none, is neither a distance nor left out of means."""
+    lost = SimTest(ball, gravity=(0, np.nan, 0), drift=drift)(*far_away(cup))
+    assert lost.displacement_cm.tolist() == [10.0] and lost.unstable.tolist() == [True]
+    published = SimTest.as_published(ball)
+    published.gravity = np.array([0, np.nan, 0])
+    lost = published(*far_away(cup))
+    assert lost.displacement_cm.tolist() == [10.0] and lost.unstable.tolist() == [True]
+    assert distance_cm(np.array([0.0, np.inf, 0.0])) == 10.0
+    assert distance_cm(np.array([0.03, 0.0, 0.04])) == pytest.approx(5)

@@ -10,11 +10,6 @@ from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.sampling import sample_surface
 
 
-def even_surface_and_normals(mesh: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
-    points = even_surface(mesh, 2000, 0)
-    return points, mesh.face_normals[trimesh.proximity.closest_point(mesh, points)[2]]
-
-
 def seen_from(mesh: trimesh.Trimesh, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals of a convex mesh that face an eye far away in `direction`."""
     points, normals = sample_surface(mesh, 4000, 0)
@@ -51,7 +46,7 @@ def test_half_of_an_object_cut_off_in_a_plane_becomes_the_whole(shape, tilt):
         mesh = trimesh.creation.box((0.06, 0.09, 0.20))
     else:
         mesh = trimesh.creation.cylinder(0.035, 0.16, sections=128)
-    points, normals = even_surface_and_normals(mesh)
+    points, normals = even_surface(mesh, 2000)
     kept = points @ [np.sin(tilt), 0.0, np.cos(tilt)] > 0
     whole, whole_normals = complete_by_symmetry(points[kept], normals[kept])
     guessed, outward = whole[kept.sum() :], whole_normals[kept.sum() :]

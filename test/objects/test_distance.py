@@ -7,6 +7,7 @@ import trimesh
 
 from grasp_gen_core.objects.distance import DistanceGrid, closest_surface, signed_distance
 from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.sampling import sample_surface
 
 HALF = np.array([0.03, 0.05, 0.08])  # of the box, metres
 RADIUS = 0.05  # of the sphere, metres
@@ -143,6 +144,21 @@ def test_cloud_grid_keeps_a_mug_hollow(even_cloud):
     clear = np.abs(exact) > 0.0015
     assert np.mean((estimate > 0)[clear] == (exact > 0)[clear]) > 0.99
     assert estimate[np.linalg.norm(probes[:, :2], axis=1) < 0.02].max() > 0.01
+
+
+@pytest.mark.parametrize("size", [(1.9, 1.9, 1.9), (2.0, 0.01, 0.01), (2.0, 1.9, 0.003)])
+def test_a_large_clouds_grid_gets_coarser(size):
+    """Nodes and, in a box padded by half its longest side, waves are bounded; distances hold."""
+    points, normals = sample_surface(trimesh.creation.box(size), 2048)
+    grid = DistanceGrid.from_cloud(points, normals)
+    counts = np.array(grid.values.shape[2:])
+    assert counts.prod() <= 500_000 and (counts + counts.max() // 2).prod() <= 8_000_000
+    probes = np.random.default_rng(0).uniform(-1, 1, (500, 3)) * (np.array(size) / 2 + 0.3)
+    beyond = np.abs(probes) - np.array(size) / 2
+    exact = np.linalg.norm(np.maximum(beyond, 0), axis=1)
+    outside = exact > 0.05
+    error = grid(torch.tensor(probes, dtype=torch.float32)).numpy() - exact
+    assert np.abs(error[outside]).mean() < 0.02
 
 
 def test_one_sided_cloud_claims_no_depth_it_has_not_seen():

@@ -63,8 +63,15 @@ def test_normals_of_whole_objects_point_out(family, least, even_cloud):
     normals = outward_normals(points)
     assert agreement(normals, truth) > least
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
-    # Far from the origin too, where a camera's view would be turned to it.
-    assert agreement(outward_normals(points + np.float32([0, 0, 0.7])), truth) > least
+
+
+@pytest.mark.parametrize("family", ["box", "scissors", "mug"])
+@pytest.mark.parametrize("away", [[0, 0, 0.7], [5, 0, 1], [-12, 9, 13], [4e5, 5e6, 30]])
+def test_a_whole_object_far_away_is_no_camera_view(family, away, even_cloud):
+    points, truth = even_cloud(make_object(family, 1))
+    assert agreement(outward_normals(points + np.array(away, float)), truth) > 0.97
+    # A viewpoint that can't have seen the far side isn't believed.
+    assert agreement(outward_normals(points, viewpoint=-np.array(away, float)), truth) > 0.97
 
 
 def test_normals_of_a_sphere_are_its_directions(even_cloud):
@@ -73,13 +80,15 @@ def test_normals_of_a_sphere_are_its_directions(even_cloud):
     assert cosine.min() > 0.97
 
 
-@pytest.mark.parametrize("family", ["box", "mug", "hammer"])
-def test_normals_of_a_camera_view_face_the_camera(family):
+@pytest.mark.parametrize("family", ["box", "mug", "bowl", "hammer"])
+@pytest.mark.parametrize("distance", [0.3, 0.6, 2.0])
+def test_normals_of_a_camera_view_face_the_camera(family, distance):
     mesh = make_object(family, 1)
-    pose = look_at(np.array([0.3, 0.2, 0.4]), np.zeros(3))
+    middle = mesh.bounds.mean(axis=0)
+    eye = middle + max(distance, 1.5 * mesh.scale) * np.array([0.6, 0.3, 0.74])
+    pose = look_at(eye, middle)
     points = thin(DepthCamera().capture(mesh, pose), 2048)
-    for normals in (outward_normals(points), outward_normals(points, viewpoint=np.zeros(3))):
-        assert agreement(normals, -points) == 1
+    assert agreement(outward_normals(points), -points) == 1
     in_object = points @ pose[:3, :3].T + pose[:3, 3]
     turned = outward_normals(in_object, viewpoint=pose[:3, 3])
     assert agreement(turned, pose[:3, 3] - in_object) == 1

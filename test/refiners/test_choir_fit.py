@@ -1,5 +1,7 @@
 """Fitting hands to CHOIRs: known hands have to come back."""
 
+from functools import partial
+
 import pytest
 import roma
 import torch
@@ -9,7 +11,15 @@ from grasp_gen_core.contact import choir
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
-from grasp_gen_core.refiners.choir_fit import anchor_places, fit_contact, fit_field
+from grasp_gen_core.refiners.choir_fit import (
+    anchor_places,
+    contact_cost,
+    distance_cost,
+    fit_contact,
+    fit_field,
+    place_cost,
+    refine,
+)
 from grasp_gen_core.synthesis.optimise import Target, optimise_grasps
 
 
@@ -30,7 +40,7 @@ def truth(hand) -> torch.Tensor:
 
 
 def noisy(truth: torch.Tensor) -> torch.Tensor:
-    """The benchmark's noise: 5 cm, 15 degrees, and 0.05 rad at each joint."""
+    """Off by 5 cm, 15 degrees, and 0.05 rad at each joint; of the mean shape."""
     rng = torch.Generator().manual_seed(1)
     start = truth + 0.05 * torch.randn(truth.shape, generator=rng)
     start[:, :10] = 0
@@ -62,6 +72,26 @@ def test_a_noisy_field_gives_a_near_hand(hand, truth):
     # 128 distances for each anchor: a tenth of one distance's error.
     assert error.max() < 0.006
     assert fitted.error.mean().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_without_a_shape_to_find_the_starts_stays(hand, truth):
+    field = choir.hand_field(hand(truth)[0][:, hand.regions.anchors])
+    start = noisy(truth)
+    start[:, :10] = 0.3
+    fitted = fit_field(field, hand, start, shape=None)
+    assert (fitted.mano[:, :10] == 0.3).all()
+    assert (hand(fitted.mano)[1] - hand(truth)[1]).norm(dim=2).mean() < 0.01
+
+
+def test_a_fit_is_the_same_alone_and_in_any_batch(hand, truth):
+    field = choir.hand_field(hand(truth)[0][:, hand.regions.anchors])
+    field = field + 0.01 * torch.randn(field.shape, generator=torch.Generator().manual_seed(2))
+    together = hand(fit_field(field, hand, noisy(truth)).mano)[0]
+    order = torch.tensor([5, 2, 7, 0, 1, 6, 3, 4])
+    shuffled = hand(fit_field(field[order], hand, noisy(truth)[order]).mano)[0]
+    alone = hand(fit_field(field[2:3], hand, noisy(truth)[2:3]).mano)[0]
+    torch.testing.assert_close(shuffled, together[order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone, together[2:3], atol=1e-5, rtol=0)
 
 
 def test_anchors_are_on_one_side_of_their_plane_or_the_other(hand, truth):
@@ -109,6 +139,89 @@ def test_without_contact_a_hand_only_leaves_the_object(hand, held):
     outside[:, 58:] += torch.tensor([0.0, 0.0, 0.5])
     left = fit_contact(outside, torch.zeros_like(contact), hand, grid)
     torch.testing.assert_close(left, outside, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "distance, pull, cost, half_slope",
+    [
+        # mm; 2 * 3^2 outside, the same on this side of the skin's depth, 2 * 1.5^2 at it, and below
+        # 2 * 2^2 + 100 * 0.5^2.
+        (3.0, 2.0, 18.0, 6.0),
+        (-1.0, 2.0, 2.0, -2.0),
+        (-1.5, 2.0, 4.5, -3.0),
+        (-2.0, 2.0, 33.0, -54.0),
+        (-2.0, 0.0, 25.0, -50.0),
+        (4.0, 0.0, 0.0, 0.0),
+    ],
+)
+def test_contact_and_penetration_cost_what_eq_12_says(distance, pull, cost, half_slope):
+    """Of a half space z < 0, in millimetres: lambda_5 is a hundred times lambda_4."""
+    points = torch.tensor([[[0.01, 0.02, distance / 1e3]]], dtype=torch.float64)
+    found, gradient, curvature = contact_cost(
+        points, torch.tensor([[pull]], dtype=torch.float64), lambda p: p[..., 2]
+    )
+    assert 1e6 * found.item() == pytest.approx(cost, abs=1e-6)
+    assert (1e3 * gradient).flatten().tolist() == pytest.approx([0, 0, half_slope], abs=1e-6)
+    steep = pull + (100 if distance < -1.5 else 0)
+    assert curvature[0, 0].flatten().tolist() == pytest.approx([0] * 8 + [steep])
+
+
+def test_what_contact_costs_has_no_jump_where_penetration_begins():
+    depth = -torch.linspace(0, 0.003, 3001, dtype=torch.float64)  # a micrometre apart
+    points = torch.stack([torch.zeros_like(depth), torch.zeros_like(depth), depth], dim=1)[:, None]
+    costs = contact_cost(points, torch.ones(3001, 1).double(), lambda p: p[..., 2])
+    assert (1e6 * costs[0]).diff().min() >= 0
+    # The slope is 2 (d + 100 (d - 1.5 mm)) at most: 0.3 mm^2 in a micrometre.
+    assert (1e6 * costs[0]).diff().max() < 0.31
+    assert (1e3 * costs[1][:, 0, 2]).diff().abs().max() < 0.102
+
+
+def costs(hand: ManoHand) -> list:
+    """What the fits minimise, as functions of points (1, 32, 3), in double precision."""
+    rng = torch.Generator().manual_seed(5)
+    grid = choir.by_anchor(choir.basis()[None], 32).double()
+    wanted = 0.1 + 0.05 * torch.rand(1, 128, 32, generator=rng, dtype=torch.float64)
+    places = 0.1 * torch.randn(1, 32, 2, 3, generator=rng, dtype=torch.float64)
+    pull = torch.rand(1, 32, generator=rng, dtype=torch.float64)
+    can = DistanceGrid.from_mesh(trimesh.creation.cylinder(0.03, 0.14)).double()
+    return [
+        partial(place_cost, places=places),
+        partial(distance_cost, grid=grid, wanted=wanted),
+        partial(contact_cost, pull=pull, grid=can),
+    ]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_derivatives_are_what_small_steps_find(hand, number):
+    cost = costs(hand)[number]
+    rng = torch.Generator().manual_seed(6)
+    points = 0.03 * torch.randn(1, 32, 3, generator=rng, dtype=torch.float64)
+    _, gradient, curvature = cost(points)
+    step = 1e-7
+    for axis in range(3):
+        way = torch.zeros(3).double()
+        way[axis] = step
+        for point in range(0, 32, 3):
+            there, back = points.clone(), points.clone()
+            there[0, point] += way
+            back[0, point] -= way
+            slope = (cost(there)[0] - cost(back)[0]) / (4 * step)
+            assert gradient[0, point, axis].item() == pytest.approx(
+                slope.item(), rel=1e-4, abs=1e-7
+            )
+    assert torch.linalg.eigvalsh(curvature).min() > -1e-9
+
+
+def test_refined_hands_keep_their_shape_whatever_stands_beside_them(hand, held):
+    mano, _, grid = held
+    can = trimesh.creation.cylinder(0.03, 0.14)
+    points = torch.from_numpy(sample_surface(can, 4096, 0)[0]).float()
+    together = refine(mano, points, grid, hand=hand)
+    assert (together[:, :10] == mano[:, :10]).all()
+    shuffled = refine(mano.flip(0), points, grid, hand=hand).flip(0)
+    alone = refine(mano[1:2], points, grid, hand=hand)
+    torch.testing.assert_close(hand(shuffled)[0], hand(together)[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(hand(alone)[0], hand(together[1:2])[0], atol=1e-5, rtol=0)
 
 
 def test_stop_ends_it_at_once(hand, held):

@@ -5,29 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_gen_core.contact.maps import contact_value
+from grasp_gen_core.contact.maps import contact_value, nearest, pick
 from grasp_gen_core.hand import ManoHand, vertex_normals
 
 CM = 100.0
 REACH = 0.01  # metres, GraspTTA's T (Sec. 2.1)
-
-
-def nearest(points: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance to the nearest vertex (B, N), differentiable, and that vertex' number (B, N).
-
-    Args:
-        points: (B, N, 3).
-        vertices: (B, V, 3).
-    """
-    # Searched without a gradient: only the nearest of V vertices has one.
-    with torch.no_grad():
-        index = torch.cdist(points, vertices).argmin(dim=2)
-    return (points - pick(vertices, index)).norm(dim=2), index
-
-
-def pick(rows: Tensor, index: Tensor) -> Tensor:
-    """(B, N, C) rows (B, V, C) with the numbers (B, N)."""
-    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 
 def is_inside(points: Tensor, vertices: Tensor, index: Tensor, faces: Tensor) -> Tensor:
