@@ -50,17 +50,21 @@ def run(path: str, num: int, seed: int, out: Path) -> None:
         InputError: if the object file can't be read.
         DemoFailed: if a process ends or stalls, or the node refuses the cloud.
     """
-    mesh = demo_object(path, seed).mesh
+    seen = demo_object(path, seed)
     out.mkdir(parents=True, exist_ok=True)
     # A domain and namespace of its own: nothing else on this machine or network hears the demo.
     os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     namespace = f"/demo_{os.getpid()}"
     options = ["-r", f"__ns:={namespace}", "-p", f"seed:={seed}"]
+    generating = [*options, "-p", f"num_grasps:={num}"]
+    if seen.viewpoint is not None:
+        viewpoint = ", ".join(f"{value:.6f}" for value in seen.viewpoint)
+        generating += ["-p", f"viewpoint:=[{viewpoint}]"]
     cloud_file = ["-p", f"cloud:={Path(path).resolve()}"] if path else []
     with (
         rclpy.init(),
-        Process("grasp_generator", [*options, "-p", f"num_grasps:={num}"], out) as generator,
+        Process("grasp_generator", generating, out) as generator,
         Process("object_cloud_publisher", [*options, *cloud_file], out) as feed,
         ThreadPoolExecutor(1) as caller,
     ):
@@ -86,8 +90,8 @@ def run(path: str, num: int, seed: int, out: Path) -> None:
     print(f"{len(grasps)} grasps by service in {answered:.2f} s for {name}\n\n{table(grasps)}\n")
     files = [out / f"grasps.{kind}" for kind in ("npz", "png", "glb")]
     grasps.save(files[0])
-    render_grasps(grasps, files[1], mesh=mesh)
-    export_glb(grasps, files[2], mesh=mesh)
+    render_grasps(grasps, files[1], mesh=seen.mesh)
+    export_glb(grasps, files[2], mesh=seen.mesh)
     print("wrote " + ", ".join(map(str, files)))
 
 

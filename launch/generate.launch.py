@@ -43,8 +43,10 @@ def generate_launch_description() -> LaunchDescription:
                 parameters=[
                     str(parameters),
                     {
+                        # Texts stay texts, "7" too; of all else the node itself says what is wrong.
                         name: ParameterValue(
-                            LaunchConfiguration(name), value_type=type(defaults[name])
+                            LaunchConfiguration(name),
+                            value_type=str if isinstance(defaults[name], str) else None,
                         )
                         for name in ARGUMENTS
                     },

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from grasp_gen_core import generators, refiners
 
 NAMES = ("grasp_generator", "object_cloud_publisher", "example_planner", "grasp_demo")
 
@@ -17,3 +20,10 @@ def test_what_is_missing_is_said(name, lacks):
     assert done.returncode == 2 and not done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{name}: needs {lacks}: ") and "make setup" in line
+
+
+@pytest.mark.parametrize("text", ["docs/ros.md", "config/generate.yaml"])
+def test_every_system_is_named_to_users(text):
+    words = (Path(__file__).parents[2] / text).read_text()
+    missing = {name for name in (*generators.NAMES, *refiners.NAMES) if name not in words}
+    assert not missing
