@@ -243,7 +243,9 @@ class GraspPipeline:
         """The hands (B, 61) refined and scored: the `num` best of them, or all in their order."""
         if self.refine is not None:
             portions = []
-            for portion in mano.split(PORTION * REFINED):
+            # Last digits depend on what is computed together, and refinement makes millimetres of
+            # them: hands that somebody gave are refined each by itself.
+            for portion in mano.split(1 if num is None else PORTION * REFINED):
                 heed(stop)
                 portions.append(self.refine(portion, scene.cloud, scene.grid, stop))
             mano = torch.cat(portions)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from grasp_gen_core import GraspPipeline, GraspSet
+from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.layer import GENERIC_HAND
 from grasp_gen_core.objects.camera import DepthCamera, random_view
@@ -158,9 +159,18 @@ def test_given_hands_are_refined_in_their_order(points, side):
     apart = np.linalg.norm(refined.joints[:, None] - good.joints, axis=3).mean(axis=2)
     assert (apart.argmin(axis=1) == np.arange(4)).all() and refined.side == side
     assert (refined.metrics["contact_ratio_pct"] == 100).all()
-    order = [2, 0, 3, 1]
-    shuffled = pipeline.refine_hands(points, off[order])
-    np.testing.assert_allclose(shuffled.mano, refined.mano[order], atol=1e-3)
+
+
+@pytest.mark.parametrize("refiner", ["quick", "choir"])
+def test_a_given_hand_depends_on_none_beside_it_and_keeps_its_shape(points, grasps, refiner):
+    pipeline = GraspPipeline(device="cpu", refiner=refiner)
+    noisy = perturb(torch.from_numpy(grasps.mano[:3]), torch.Generator().manual_seed(0)).numpy()
+    noisy[:, :10] = np.linspace(-1, 1, 30).reshape(3, 10)
+    refined, reverse = (pipeline.refine_hands(points, hands) for hands in (noisy, noisy[::-1]))
+    alone = pipeline.refine_hands(points, noisy[1:2])
+    np.testing.assert_allclose(reverse.vertices[::-1], refined.vertices, atol=1e-5)
+    np.testing.assert_allclose(alone.vertices, refined.vertices[1:2], atol=1e-5)
+    np.testing.assert_allclose(refined.mano[:, :10], noisy[:, :10], atol=1e-6)
 
 
 @pytest.mark.parametrize(

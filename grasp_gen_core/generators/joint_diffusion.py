@@ -161,8 +161,8 @@ class JointDiffusion(Network):
     ) -> Tensor:
         """Noisy hands made grasps (Sec. 3.2, setting 1), of the shape that they have.
 
-        Each hand is refined by itself, from the same noise: of a last digit that depends on the
-        batch, the quick refiner's steps would make millimetres.
+        All start from the same noise: but for last digits, which the quick refiner's steps may
+        make millimetres of, a hand's result doesn't depend on those beside it.
 
         Args:
             mano: (B, 61) hands.
@@ -174,31 +174,20 @@ class JointDiffusion(Network):
             (B, 61) hands near the given ones.
         """
         rotation, centre, local = (x[:DRAWS] for x in in_four_frames(points))
-        thing = normalise_field(choir.object_field(local))
-        scene = (rotation, centre, thing, points, grid, stop)
-        return torch.cat([self.refine_one(one, *scene) for one in mano.split(1)])
-
-    def refine_one(
-        self,
-        mano: Tensor,
-        rotation: Tensor,
-        centre: Tensor,
-        thing: Tensor,
-        points: Tensor,
-        grid: DistanceGrid,
-        stop: Callable[[], bool] | None,
-    ) -> Tensor:
-        """A hand (1, 61) refined; see `refine`, and `in_four_frames` for DRAWS frames."""
-        hand = self.hand
-        start = hands_in_frame(mano.expand(DRAWS, -1), rotation, centre, hand)
-        noisy = normalise_field(self.field_of(start))
-        tokens = self.pair_encoder(fold(thing, noisy))
+        hand, count = self.hand, len(mano)
         rng = torch.Generator().manual_seed(0)
         noise = torch.randn(DRAWS, choir.SIDE**3 + CONTACTS, generator=rng).to(mano)
+        rotation, centre, noise, thing = (
+            x.repeat_interleave(count, dim=0)
+            for x in (rotation, centre, noise, normalise_field(choir.object_field(local)))
+        )
+        start = hands_in_frame(mano.repeat(DRAWS, 1), rotation, centre, hand)
+        noisy = normalise_field(self.field_of(start))
+        tokens = self.pair_encoder(fold(thing, noisy))
         field, contacts = self.draw(thing, noisy, tokens, noise, REFINING_STEPS)
         fitted = fit_field(field, hand, start, shape=None).mano
         cost = misfit(hand(hand.move(fitted, rotation, centre))[0], grid, hand.regions)
-        best = cost.argmin(keepdim=True)
+        best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(count).to(cost.device)
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
         touching = self.touch(*chosen, grid, stop)
         return quick.refine(touching, points, grid, stop, hand=hand)
