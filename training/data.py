@@ -156,7 +156,7 @@ def measured(
     return eye + rays * (disparity / noisy)[:, None]
 
 
-def material_file(data: GraspDataset, cameras: int) -> Path:
+def material_file(data: GraspDataset, cameras: int, quiet: bool = False) -> Path:
     """The file that holds the material of a dataset's objects, made first if there is none."""
     folder = data.folder / MESHES
     digest = hashlib.sha256(repr((VERSION, POOL, SEEN, cameras)).encode())
@@ -171,10 +171,10 @@ def material_file(data: GraspDataset, cameras: int) -> Path:
     make = partial(make_material, folder=folder, cameras=cameras)
     rows = ((i, name) for i, name in enumerate(data.objects))
     row, count = material_type(cameras), len(data.objects)
-    return keep(path, (count,), row, make, rows, "views of objects")
+    return keep(path, (count,), row, make, rows, "views of objects", quiet)
 
 
-def contact_file(data: GraspDataset, material: Path) -> Path:
+def contact_file(data: GraspDataset, material: Path, quiet: bool = False) -> Path:
     """The file that holds the contact Gaussians (G, 32, 9) of a dataset's grasps, object's frame.
 
     Args:
@@ -189,7 +189,7 @@ def contact_file(data: GraspDataset, material: Path) -> Path:
     grasps = [np.flatnonzero(data.object_index == i) for i in range(len(data.objects))]
     rows = ((index, (data.objects[i], data.mano[index])) for i, index in enumerate(grasps))
     make = partial(make_contacts, data.folder / MESHES)
-    return keep(path, (len(data), 32, 9), "<f4", make, rows, "contacts")
+    return keep(path, (len(data), 32, 9), "<f4", make, rows, "contacts", quiet)
 
 
 def make_contacts(folder: Path, task: tuple[str, np.ndarray]) -> np.ndarray:
@@ -405,6 +405,7 @@ class GraspData(lightning.LightningDataModule):
         seed: int = 0,
         contacts: bool = False,
         workers: int | None = None,
+        quiet: bool = False,
     ) -> None:
         super().__init__()
         cores = os.cpu_count() or 1
@@ -412,8 +413,8 @@ class GraspData(lightning.LightningDataModule):
         self.batch = batch
         data = GraspDataset.load(folder)
         training, validation = divide(data, held_out, seed)
-        material = material_file(data, cameras)
-        touching = contact_file(data, material) if contacts else None
+        material = material_file(data, cameras, quiet)
+        touching = contact_file(data, material, quiet) if contacts else None
         shared = (material, views, points, palm_axis, touching)
         self.validation = GraspSamples(data, validation, *shared)
         self.training = GraspSamples(data, training, *shared, unusual=False)

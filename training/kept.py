@@ -25,6 +25,7 @@ def keep(
     make: Callable,
     tasks: Iterable[tuple],
     what: str,
+    quiet: bool = False,
 ) -> Path:
     """A file with an array, made on all cores unless it is there; an interrupted run is resumed.
 
@@ -34,6 +35,7 @@ def keep(
         make: gives, of each task's second part, the rows that its first part numbers.
         tasks: what to make.
         what: for the progress bar.
+        quiet: no bar.
     """
     if path.exists():
         return path
@@ -57,7 +59,8 @@ def keep(
         file = np.lib.format.open_memmap(unfinished, mode, *(() if resumed else (dtype, shape)))
         missing = np.flatnonzero(~done)
         inputs = [tasks[number][1] for number in missing]
-        bar = partial(tqdm, total=count, initial=count - len(missing), desc=what, unit="object")
+        bar = partial(tqdm, total=count, initial=count - len(missing), disable=quiet)
+        bar = partial(bar, desc=what, unit="object")
         with closing(_made(make, inputs)) as made:
             for number, rows in zip(missing, bar(made), strict=True):
                 file[tasks[number][0]] = rows

@@ -25,7 +25,7 @@ from grasp_gen_training.module import GeneratorTraining, Progress
 CONFIGS = Path(__file__).with_name("configs")
 # What a section may hold, and what stands alone; `model` is checked by the system that it's for.
 SECTIONS = {
-    "data": {"folder", *inspect.signature(GraspData).parameters} - {"palm_axis"},
+    "data": {"folder", *inspect.signature(GraspData).parameters} - {"palm_axis", "quiet"},
     "optimiser": {"lr", "steps", "precision"},
     "model": None,
 }
@@ -125,7 +125,8 @@ def train(
     configured = settings.pop("folder", None)
     if not (folder := data or configured):
         raise InputError("data: no folder; accepted are --data or `folder` in the config")
-    samples = GraspData(folder, palm_axis=hand.regions.palm_axis.numpy(), **settings)
+    palm_axis = hand.regions.palm_axis.numpy()
+    samples = GraspData(folder, palm_axis=palm_axis, quiet=quiet, **settings)
 
     for stage in generator.stages or ("",):
         if stage:
