@@ -5,6 +5,9 @@ import os
 # OpenMP threads that wait by spinning starve other processes: 2 to 10 times slower on a busy robot.
 # Read when torch loads, so it is set before anything here imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Else MKL's last digits depend on where in memory an array lies, and refinement makes centimetres
+# of them: the same seed gives the same grasps. Read when MKL loads.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 from grasp_gen_core.errors import InputError  # noqa: E402
 from grasp_gen_core.types import GraspSet, HandPose  # noqa: E402
