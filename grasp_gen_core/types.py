@@ -126,7 +126,8 @@ class GraspSet:
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz; metrics are stored as `metric_<name>`."""
         arrays = {name: getattr(self, name) for name in self.arrays()}
-        arrays |= {"info": json.dumps(self.info)}
+        # Without the seconds: the same grasps are the same file.
+        arrays |= {"info": json.dumps({k: v for k, v in self.info.items() if k != "seconds"})}
         arrays |= {f"metric_{name}": value for name, value in self.metrics.items()}
         # An open file keeps numpy from appending .npz to the name the user chose.
         with open(path, "wb") as file:
@@ -154,9 +155,9 @@ class GraspSet:
         metrics = {k.removeprefix("metric_"): arrays[k] for k in arrays if k[:7] == "metric_"}
         values = {name: arrays[name] for name in names} | {"side": str(arrays["side"])}
         try:
-            info = json.loads(str(arrays.get("info", "{}")))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{source}: info: {error}, accepted is JSON") from error
+            info = json.loads(str(arrays["info"]))
+        except (KeyError, InputError, json.JSONDecodeError):
+            info = {}  # somebody else's
         return cls(**values, metrics=metrics, info=info)
 
     @classmethod

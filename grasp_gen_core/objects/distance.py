@@ -89,6 +89,10 @@ class DistanceGrid(nn.Module):
         self.register_buffer("lower", torch.as_tensor(lower, dtype=torch.float32))
         self.register_buffer("upper", torch.as_tensor(upper, dtype=torch.float32))
 
+    @property
+    def device(self) -> torch.device:
+        return self.values.device
+
     @classmethod
     def from_mesh(
         cls, mesh: trimesh.Trimesh, pitch: float = 0.0025, margin: float = 0.04

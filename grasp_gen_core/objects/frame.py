@@ -83,6 +83,10 @@ class FieldInFrame(nn.Module):
         self.register_buffer("rows", torch.from_numpy(rows).float())
         self.register_buffer("origin", torch.from_numpy(frame.origin).float())
 
+    @property
+    def device(self) -> torch.device:
+        return self.origin.device
+
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """(...) metres, of points (..., 3) in the frame."""
         return self.field(points @ self.rows + self.origin)

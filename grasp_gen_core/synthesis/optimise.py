@@ -158,7 +158,7 @@ def ways_to_hold(target: Target) -> list[Way]:
     if trunk is None:
         return [Way(body), Way(grid)]
     ways = [Way(body), Way(grid, trunk)]
-    points = torch.tensor(target.outline, dtype=torch.float32, device=grid.values.device)
+    points = torch.tensor(target.outline, dtype=torch.float32, device=grid.device)
     if (trunk(points) > HANDLE / 2).any():
         ways.append(Way(grid, trunk, by_handle=True))
     return ways
@@ -175,7 +175,7 @@ def filled(grid: DistanceGrid) -> DistanceGrid:
     step = ((grid.upper - grid.lower).cpu().numpy() / (counts - 1))[::-1]
     depth = ndimage.distance_transform_edt(full, sampling=step).astype(np.float32)
     values = np.where(full, np.minimum(values, -depth), values).transpose(2, 1, 0)
-    return DistanceGrid(values, grid.lower, grid.upper).to(grid.values.device)
+    return DistanceGrid(values, grid.lower, grid.upper).to(grid.device)
 
 
 @dataclass
@@ -206,7 +206,7 @@ def without_handles(body: DistanceGrid) -> DistanceGrid | None:
     counts = np.array(values.shape[::-1])
     step = ((body.upper - body.lower).cpu().numpy() / (counts - 1))[::-1]
     far = ndimage.distance_transform_edt(values > -HANDLE / 2, sampling=step) - HANDLE / 2
-    return DistanceGrid(far.transpose(2, 1, 0), body.lower, body.upper).to(body.values.device)
+    return DistanceGrid(far.transpose(2, 1, 0), body.lower, body.upper).to(body.device)
 
 
 def find_places(target: Target, way: Way, count: int, rng: torch.Generator) -> Places:
@@ -225,7 +225,7 @@ def find_places(target: Target, way: Way, count: int, rng: torch.Generator) -> P
 
 
 def _look_for_places(target: Target, way: Way, count: int, rng: torch.Generator) -> Places:
-    solid, device, upright = way.solid, way.solid.values.device, target.bottom is not None
+    solid, device, upright = way.solid, way.solid.device, target.bottom is not None
     seed = int(torch.randint(2**31, (1,), generator=rng))
     surface, normals = target.sample(8 * count if way.by_handle else count, seed)
     surface = torch.as_tensor(surface, dtype=torch.float32, device=device)

@@ -6,7 +6,7 @@ import trimesh
 
 from grasp_gen_core.contact import choir
 from grasp_gen_core.generators import CLASSES, build_generator, load_generator, save_generator
-from grasp_gen_core.generators.joint_diffusion import fold, normalise_field
+from grasp_gen_core.generators.joint_diffusion import CONTACTS, fold, normalise_field
 from grasp_gen_core.objects.distance import DistanceGrid
 
 SMALL = {
@@ -67,7 +67,8 @@ def test_drawn_choirs_depend_on_the_seed_alone(hand, cloud):
     with torch.no_grad():
         tokens = net.object_encoder(fold(field))
         rngs = (torch.Generator().manual_seed(seed) for seed in (1, 1, 2))
-        drawn = [net.draw(field, None, tokens, rng, 4) for rng in rngs]
+        noises = (torch.randn(1, choir.SIDE**3 + CONTACTS, generator=rng) for rng in rngs)
+        drawn = [net.draw(field, None, tokens, noise, 4) for noise in noises]
     one, two, three = (torch.cat([part.flatten() for part in parts]) for parts in drawn)
     assert torch.isfinite(one).all()
     assert torch.equal(one, two) and not torch.equal(one, three)

@@ -60,7 +60,6 @@ def test_cloud_round_trip(name, points, tmp_path):
     path = tmp_path / name
     WRITERS[name](path, points)
     loaded = load_cloud(path).points
-    assert loaded.dtype == np.float32
     np.testing.assert_allclose(loaded, points, atol=1e-6)
     thinned = load_object(path, num_points=100)
     assert thinned.points.shape == (100, 3) and thinned.mesh is None and thinned.normals is None

@@ -49,7 +49,7 @@ def test_a_node_that_is_spun_elsewhere(planner, cylinder: np.ndarray):
 
 def test_errors_say_why(planner, cylinder: np.ndarray):
     client = GraspClient(planner)
-    with pytest.raises(ValueError, match=r"shape \(3,\), accepted is \(N, 3\)"):
+    with pytest.raises(ValueError, match=r"shape \(3,\) of float64, accepted is \(N, 3\)"):
         client.generate(np.zeros(3))
     with pytest.raises(RuntimeError, match="metres"):
         client.generate(cylinder * 1000)
