@@ -339,7 +339,7 @@ def test_hands_of_others_are_refined(peer: Peer, cloud: PointCloud2):
         for message in (response.grasps, good)
     )
     apart = np.linalg.norm(refined[:, None] - before, axis=3).mean(axis=2)
-    assert (apart[range(3), order] < 0.02).all()
+    assert (apart[range(3), order] < 0.03).all()
     for grasp in response.grasps.grasps:
         values = dict(zip(grasp.metric_names, grasp.metric_values, strict=True))
         assert values["contact_ratio_pct"] == 100
