@@ -219,8 +219,10 @@ def export_glb(
 def _near(
     grasps: GraspSet, mesh: trimesh.Trimesh | None
 ) -> tuple[GraspSet, trimesh.Trimesh | None, np.ndarray]:
-    """Surfaces and points with the object at the origin, for single precision, and where it was."""
-    centre = grasps.points.mean(axis=0, dtype=np.float64)
+    """Surfaces and points near the origin, for single precision, and how far they were moved."""
+    centre = np.zeros(3)
+    if grasps.points.dtype == np.float64:
+        centre = grasps.points.mean(axis=0)
     vertices, points = grasps.vertices - centre, grasps.points - centre
     return replace(grasps, vertices=vertices, points=points), _moved(mesh, -centre), centre
 
