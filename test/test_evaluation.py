@@ -18,7 +18,9 @@ from grasp_gen_core.data.dataset import UNUSUAL_SHAPE
 from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.published import PUBLISHED
+from grasp_gen_core.objects.meshes import load_mesh
 from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.views import view_object
 
 PER_GRASP = {
     "penetration_volume_cm3",
@@ -92,7 +94,10 @@ def test_score_agrees_with_evaluate(objects, results, tmp_path, one_thread):
     """The grasps that generate writes are those that evaluate measured."""
     grasps, scores = tmp_path / "can.npz", tmp_path / "scores.json"
     mesh = str(objects / "can.ply")
-    made = ["generate", mesh, "--num", "10", "--seed", "3", "--device", "cpu", "--quiet"]
+    # A view is points alone, which have no normals of a mesh.
+    cloud = tmp_path / "can.npy"
+    np.save(cloud, view_object(load_mesh(mesh), "full", 4096, 3).points)
+    made = ["generate", str(cloud), "--num", "10", "--seed", "3", "--device", "cpu", "--quiet"]
     assert main([*made, "--out", str(grasps)]) == 0
     more = ["--reference", str(grasps), "--json", str(scores)]
     assert main(["score", str(grasps), "--object", mesh, *more]) == 0
