@@ -148,13 +148,6 @@ class DistanceGrid(nn.Module):
         values = self.values[0, 0].permute(2, 1, 0)
         return DistanceGrid(torch.minimum(values, other(nodes)), self.lower, self.upper)
 
-    def mirrored(self) -> DistanceGrid:
-        """Distance to the object's mirror image in the plane x = 0."""
-        mirror = self.lower.new_tensor([-1.0, 1.0, 1.0])
-        low, high = self.lower * mirror, self.upper * mirror
-        values = self.values[0, 0].permute(2, 1, 0).flip(0)
-        return DistanceGrid(values, torch.minimum(low, high), torch.maximum(low, high))
-
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """Signed distance, metres.
 
