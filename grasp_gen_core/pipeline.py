@@ -227,7 +227,7 @@ class GraspPipeline:
             normals = outward_normals(local, frame.into(eye))
         grid = object_field(local, normals) if field is None else FieldInFrame(field, frame)
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
-        notes = [*seen.notes, *notes]
+        notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
         scene = Scene(points, frame, cloud, outward, grid.to(self.device), notes)
         self._lap("cloud")
         return scene
