@@ -6,7 +6,7 @@ import os
 # Read when torch loads, so it is set before anything here imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Else MKL's last digits depend on where in memory an array lies, and refinement makes centimetres
-# of them: the same seed gives the same grasps. Read when MKL loads.
+# of them. Read when MKL loads.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 from grasp_gen_core.errors import InputError  # noqa: E402
