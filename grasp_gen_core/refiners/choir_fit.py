@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from grasp_gen_core.contact import choir
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import HandRegions, ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 POSE_WEIGHT = 1e-5  # metres for each radian away from the start
+LIMIT_WEIGHT = 5e-3  # metres for each radian that a joint bends beyond its limits, in both stages
 DAMPING = 1e-2  # at the start, as a share of the normal equations' diagonal
 CONVERGED = 1e-6  # metres that no anchor moves any more
 # Of stage 2: how much more penetration weighs than contact, the paper's lambda_5 / lambda_4; and
@@ -145,8 +146,9 @@ def _fit_field(
         count = field.shape[1] if stage.of_distances else len(anchors)
         prior = field.new_zeros(61)
         prior[BETAS], prior[HAND_POSE] = count * stage.shape**2, count * max(stage.pose, hold) ** 2
+        limit = count * LIMIT_WEIGHT**2
         mano, cost = levenberg_marquardt(
-            mano, hand, anchors, measure, prior, target, free, stage.steps
+            mano, hand, anchors, measure, prior, target, free, limit, stage.steps
         )
     return Fitted(mano, (cost / count).sqrt())
 
@@ -179,8 +181,9 @@ def fit_contact(
     prior = mano.new_zeros(61)
     free[BETAS], prior[GLOBAL_ORIENT] = 0, count * TURN_WEIGHT**2
     prior[HAND_POSE], prior[TRANSL] = count * BEND_WEIGHT**2, count * MOVE_WEIGHT**2
+    limit = count * LIMIT_WEIGHT**2
     return levenberg_marquardt(
-        mano, hand, vertices, measure, prior, mano, free, CONTACT_STEPS, stop
+        mano, hand, vertices, measure, prior, mano, free, limit, CONTACT_STEPS, stop
     )[0]
 
 
@@ -262,7 +265,10 @@ def anchor_places(wanted: Tensor, grid: Tensor) -> Tensor:
     # d^2 = |b|^2 - 2 (bx x + by y) + t in the plane, t = x^2 + y^2 + (z - height)^2.
     known = torch.cat([-2 * points[..., :2], torch.ones_like(points[..., :1])], dim=2)
     right = wanted.square().permute(2, 1, 0) - points[..., :2].square().sum(dim=2, keepdim=True)
-    solved = torch.linalg.lstsq(known, right).solution.permute(2, 0, 1)
+    # LAPACK's least squares differ in last digits from call to call, which the fit makes more of.
+    exact = known.double()
+    inverse = (torch.linalg.inv(exact.mT @ exact) @ exact.mT).to(known)
+    solved = (inverse @ right).permute(2, 0, 1)
     across = solved[..., :2]
     away = (solved[..., 2] - across.square().sum(dim=2)).clamp(min=0).sqrt()
     sides = [torch.cat([across, (height[:, 0] + s * away)[..., None]], dim=2) for s in (1, -1)]
@@ -277,6 +283,7 @@ def levenberg_marquardt(
     prior: Tensor,
     target: Tensor,
     free: Tensor,
+    limit: float,
     steps: int,
     stop: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -290,17 +297,24 @@ def levenberg_marquardt(
         prior: (61,) weights of the squared differences from the target.
         target: (B, 61) parameters.
         free: (61,) one for parameters that may change, zero for those that stay.
+        limit: weight of the squared radians beyond the joints' limits.
         steps: most steps.
         stop: asked before each step; true ends the work.
 
     Returns:
-        mano (B, 61) and the cost (B,) without the prior's part.
+        mano (B, 61) and the cost (B,) without the prior's and the limits' parts.
     """
+
+    def aims(mano: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        away, bent = difference(mano, target), beyond_limits(mano, hand.regions)
+        excess = bent.square().sum(dim=(1, 2))
+        return away, bent, (prior * away.square()).sum(dim=1) + limit * excess
+
     mano, damping = start.clone(), start.new_full((len(start),), DAMPING)
     points = hand.carry(mano, vertices)[0]
     cost, gradient, curvature = measure(points)
-    away = difference(mano, target)
-    total = cost + (prior * away.square()).sum(dim=1)
+    away, bent, aim = aims(mano)
+    total = cost + aim
     done = torch.zeros_like(total, dtype=torch.bool)
     for _ in range(steps):
         if stop is not None and stop():
@@ -309,6 +323,11 @@ def levenberg_marquardt(
         slope = (jacobian.flatten(1, 2).mT @ gradient.flatten(1)[..., None])[..., 0] + prior * away
         weighted = (curvature @ jacobian).flatten(1, 2)
         normal = jacobian.flatten(1, 2).mT @ weighted + torch.diag(prior)
+        slope[:, HAND_POSE] += limit * hand.regions.to_pose(bent)
+        blocks = normal[:, HAND_POSE, HAND_POSE].unflatten(2, (15, 3)).unflatten(1, (15, 3))
+        axes = hand.regions.joint_axes
+        stiff = torch.einsum("jax,bja,jay->bxyj", axes, (bent != 0).to(mano), axes)
+        blocks.diagonal(dim1=1, dim2=3).add_(stiff, alpha=limit)
         # Parameters have their own units: each is scaled by its own curvature.
         scale = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-12).rsqrt()
         normal = scale[:, :, None] * normal * scale[:, None]
@@ -317,8 +336,8 @@ def levenberg_marquardt(
         tried = changed(mano, change)
         moved = hand.carry(tried, vertices)[0]
         new_cost, new_gradient, new_curvature = measure(moved)
-        new_away = difference(tried, target)
-        new_total = new_cost + (prior * new_away.square()).sum(dim=1)
+        new_away, new_bent, new_aim = aims(tried)
+        new_total = new_cost + new_aim
         better = (new_total < total) & ~done
         done |= better & ((moved - points).norm(dim=2).amax(dim=1) < CONVERGED)
         damping = torch.where(better, damping / 5, damping * 4).clamp(1e-6, 1e6)
@@ -326,12 +345,19 @@ def levenberg_marquardt(
         def choose(new: Tensor, old: Tensor, better: Tensor = better) -> Tensor:
             return torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
 
-        mano, points, away = choose(tried, mano), choose(moved, points), choose(new_away, away)
+        mano, points = choose(tried, mano), choose(moved, points)
+        away, bent = choose(new_away, away), choose(new_bent, bent)
         cost, total = choose(new_cost, cost), choose(new_total, total)
         gradient, curvature = choose(new_gradient, gradient), choose(new_curvature, curvature)
         if done.all():
             break
     return mano, cost
+
+
+def beyond_limits(mano: Tensor, regions: HandRegions) -> Tensor:
+    """(B, 15, 3) radians that joints of hands (B, 61) bend beyond their limits, with their sign."""
+    angles = regions.to_angles(mano[:, HAND_POSE])
+    return angles - angles.clamp(*regions.limits.unbind(-1))
 
 
 def changed(mano: Tensor, change: Tensor) -> Tensor:

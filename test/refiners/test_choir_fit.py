@@ -12,6 +12,8 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.refiners.choir_fit import (
+    LIMIT_WEIGHT,
+    POSE_WEIGHT,
     anchor_places,
     contact_cost,
     distance_cost,
@@ -21,6 +23,7 @@ from grasp_gen_core.refiners.choir_fit import (
     refine,
 )
 from grasp_gen_core.synthesis.optimise import Target, optimise_grasps
+from grasp_gen_core.types import HAND_POSE
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +93,9 @@ def test_a_fit_is_the_same_alone_and_in_any_batch(hand, truth):
     order = torch.tensor([5, 2, 7, 0, 1, 6, 3, 4])
     shuffled = hand(fit_field(field[order], hand, noisy(truth)[order]).mano)[0]
     alone = hand(fit_field(field[2:3], hand, noisy(truth)[2:3]).mano)[0]
-    torch.testing.assert_close(shuffled, together[order], atol=1e-5, rtol=0)
-    torch.testing.assert_close(alone, together[2:3], atol=1e-5, rtol=0)
+    # Metres: where the cost is flat, single precision tells no nearer places apart.
+    torch.testing.assert_close(shuffled, together[order], atol=1e-4, rtol=0)
+    torch.testing.assert_close(alone, together[2:3], atol=1e-4, rtol=0)
 
 
 def test_anchors_are_on_one_side_of_their_plane_or_the_other(hand, truth):
@@ -222,6 +226,49 @@ def test_refined_hands_keep_their_shape_whatever_stands_beside_them(hand, held):
     alone = refine(mano[1:2], points, grid, hand=hand)
     torch.testing.assert_close(hand(shuffled)[0], hand(together)[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(hand(alone)[0], hand(together[1:2])[0], atol=1e-5, rtol=0)
+
+
+def test_a_field_of_no_hand_still_gives_joints_within_limits(hand, truth):
+    """What a network draws is no hand's field exactly: the fit mustn't break fingers for it."""
+    rng = torch.Generator().manual_seed(3)
+    field = choir.hand_field(hand.carry(truth, hand.regions.anchors)[0])
+    drawn = field + 0.01 * torch.randn(field.shape, generator=rng)
+    angles = hand.regions.to_angles(fit_field(drawn, hand).mano[:, HAND_POSE])
+    low, high = hand.regions.limits.unbind(-1)
+    assert torch.maximum(low - angles, angles - high).max() < 0.2
+
+
+def test_the_limits_pull_is_what_small_steps_find(hand):
+    """Of cost and slope alike: bent beyond its limits, a hand whose anchors are right bends back
+    to where the anchors' errors, worked out by Adam on the same sum, weigh the same."""
+    bent = torch.zeros(1, 61)
+    angles = torch.zeros(1, 15, 3)
+    angles[0, 4, 0] = hand.regions.limits[4, 0, 1] + 0.6
+    bent[:, HAND_POSE] = hand.regions.to_pose(angles)
+    field = choir.hand_field(hand.carry(bent, hand.regions.anchors)[0])
+    fitted = fit_field(field, hand, bent, shape=None).mano
+
+    def total(free: torch.Tensor) -> torch.Tensor:
+        mano = torch.cat([bent[:, :10], free], dim=1)
+        apart = choir.hand_field(hand.carry(mano, hand.regions.anchors)[0]) - field
+        pose = mano[:, HAND_POSE]
+        beyond = hand.regions.to_angles(pose)
+        beyond = beyond - beyond.clamp(*hand.regions.limits.unbind(-1))
+        far = (POSE_WEIGHT * (pose - bent[:, HAND_POSE])).square().sum()
+        size = field.shape[1]
+        return apart.square().sum() + size * (far + (LIMIT_WEIGHT * beyond).square().sum())
+
+    free = bent[:, 10:].clone().requires_grad_()
+    optimiser = torch.optim.LBFGS([free], max_iter=500, line_search_fn="strong_wolfe", lr=0.1)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        cost = total(free)
+        cost.backward()
+        return cost
+
+    optimiser.step(closure)
+    assert total(fitted[:, 10:]).item() < 1.01 * total(free).item()
 
 
 def test_stop_ends_it_at_once(hand, held):
