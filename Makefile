@@ -29,7 +29,7 @@ demo: setup
 	@$(BIN)/grasp_demo --cloud "$(CLOUD)" --out demo_out
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check
