@@ -107,7 +107,7 @@ def test_no_process_is_left_behind(tmp_path, end):
             os.killpg(running.pid, end)  # as Ctrl-C does: all of them get it
         else:
             running.send_signal(end)
-        _, said = running.communicate(timeout=30)
+        _, said = running.communicate(timeout=120)
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)

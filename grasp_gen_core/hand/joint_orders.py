@@ -81,14 +81,17 @@ def _log_lengths(joints: np.ndarray) -> np.ndarray:
 
 def _fingers_fit(joints: np.ndarray, rest: np.ndarray) -> bool:
     """Whether no other way to name the fingers, or to give them their tips, fits better."""
-    misfits = []
-    for names in permutations(range(5)):  # the given one first
-        order = np.arange(21)
-        order[FINGERS] = FINGERS[list(names)]
+    misfits, lengths = [], []
+    for names in map(list, permutations(range(5))):  # the given one first
+        order, tips = np.arange(21), np.arange(21)
+        order[FINGERS], tips[FINGERS[:, 3]] = FINGERS[names], FINGERS[names, 3]
         misfits.append(_misfit(joints[:, order], rest))
+        lengths.append(_misfit(joints[:, tips], rest))
     fingers = joints[:, FINGERS]
     last = fingers[:, :, 2] - fingers[:, :, 1]
     ahead = fingers[:, :, 2] + TIP * last / np.linalg.norm(last, axis=-1, keepdims=True)
     apart = ((ahead[:, :, None] - fingers[:, None, :, 3]) ** 2).sum(-1).mean(axis=0)  # (5, 5)
     sums = [apart[range(5), names].sum() for names in permutations(range(5))]
-    return min(misfits) == misfits[0] and sums[0] <= SWAPPED * min(sums)
+    # Where last joints are bent far, lengths still tell whose tips they are.
+    tips_fit = sums[0] <= SWAPPED * min(sums) or min(lengths) == lengths[0]
+    return min(misfits) == misfits[0] and tips_fit
