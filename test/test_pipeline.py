@@ -161,7 +161,9 @@ def test_given_hands_are_refined_in_their_order(points, side):
     assert (refined.metrics["contact_ratio_pct"] == 100).all()
 
 
-def test_a_given_hand_depends_on_none_beside_it_and_keeps_its_shape(pipeline, points, grasps):
+@pytest.mark.parametrize("refiner", ["quick", "choir"])
+def test_a_given_hand_depends_on_none_beside_it_and_keeps_its_shape(refiner, points, grasps):
+    pipeline = GraspPipeline(refiner=refiner, device="cpu")
     noisy = perturb(torch.from_numpy(grasps.mano[:3]), torch.Generator().manual_seed(0)).numpy()
     noisy[:, :10] = np.linspace(-1, 1, 30).reshape(3, 10)
     refined, reverse = (pipeline.refine_hands(points, hands) for hands in (noisy, noisy[::-1]))
