@@ -268,7 +268,8 @@ def main() -> None:
         drawn = settings.refiner != "none" and not settings.sampling
         if drawn and kind == ("generate", "exact", "full"):
             name = f"results_{Path(settings.generator).name}_{settings.refiner}.png"
-            contact_sheet(result.objects, ROOT / "docs" / "pictures" / name)
+            if any(name in page.read_text() for page in pages()):
+                contact_sheet(result.objects, ROOT / "docs" / "pictures" / name)
     write_tables(records, pages())
 
 

@@ -27,9 +27,6 @@ ORDERS = {
 # deviations wide are up to 0.18 off, one read in another of the orders 0.52 and more.
 FURTHEST = 0.35
 FEWEST = 32  # grasps that tell the order of all
-TIP = 0.024  # metres, a last bone
-# Straight on from the bone before, tips are off by their bend; two swapped ones also sideways.
-SWAPPED = 1.5  # times the least sum of squares over all ways to give the tips to the fingers
 
 
 def mano_order(joints: np.ndarray, hand: ManoHand, source: str) -> tuple[np.ndarray, str | None]:
@@ -81,17 +78,10 @@ def _log_lengths(joints: np.ndarray) -> np.ndarray:
 
 def _fingers_fit(joints: np.ndarray, rest: np.ndarray) -> bool:
     """Whether no other way to name the fingers, or to give them their tips, fits better."""
-    misfits, lengths = [], []
+    fingers, tips = [], []
     for names in map(list, permutations(range(5))):  # the given one first
-        order, tips = np.arange(21), np.arange(21)
-        order[FINGERS], tips[FINGERS[:, 3]] = FINGERS[names], FINGERS[names, 3]
-        misfits.append(_misfit(joints[:, order], rest))
-        lengths.append(_misfit(joints[:, tips], rest))
-    fingers = joints[:, FINGERS]
-    last = fingers[:, :, 2] - fingers[:, :, 1]
-    ahead = fingers[:, :, 2] + TIP * last / np.linalg.norm(last, axis=-1, keepdims=True)
-    apart = ((ahead[:, :, None] - fingers[:, None, :, 3]) ** 2).sum(-1).mean(axis=0)  # (5, 5)
-    sums = [apart[range(5), names].sum() for names in permutations(range(5))]
-    # Where last joints are bent far, lengths still tell whose tips they are.
-    tips_fit = sums[0] <= SWAPPED * min(sums) or min(lengths) == lengths[0]
-    return min(misfits) == misfits[0] and tips_fit
+        for moved, misfits in ((FINGERS, fingers), (FINGERS[:, 3], tips)):
+            order = np.arange(21)
+            order[moved] = moved[names]
+            misfits.append(_misfit(joints[:, order], rest))
+    return min(fingers) == fingers[0] and min(tips) == tips[0]

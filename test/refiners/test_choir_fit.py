@@ -240,7 +240,7 @@ def test_a_field_of_no_hand_still_gives_joints_within_limits(hand, truth):
 
 def test_the_limits_pull_is_what_small_steps_find(hand):
     """Of cost and slope alike: bent beyond its limits, a hand whose anchors are right bends back
-    to where the anchors' errors, worked out by Adam on the same sum, weigh the same."""
+    to where the anchors' errors, worked out by L-BFGS on the same sum, weigh the same."""
     bent = torch.zeros(1, 61)
     angles = torch.zeros(1, 15, 3)
     angles[0, 4, 0] = hand.regions.limits[4, 0, 1] + 0.6
