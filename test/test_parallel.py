@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,8 @@ def test_no_process_is_left_behind(tmp_path, end):
         [sys.executable, script],
         env=os.environ | {"PYTHONPATH": paths},
         start_new_session=True,
+        # As from a terminal: what starts tests in the background has them ignore Ctrl-C.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -107,7 +110,7 @@ def test_no_process_is_left_behind(tmp_path, end):
             os.killpg(running.pid, end)  # as Ctrl-C does: all of them get it
         else:
             running.send_signal(end)
-        _, said = running.communicate(timeout=120)
+        _, said = running.communicate(timeout=30)
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
