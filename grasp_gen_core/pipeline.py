@@ -26,7 +26,7 @@ from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
-from grasp_gen_core.objects.sampling import outward_normals
+from grasp_gen_core.objects.sampling import may_be_camera, outward_normals
 from grasp_gen_core.ranking import score_grasps
 from grasp_gen_core.runtime import select_device, version
 from grasp_gen_core.types import (
@@ -222,9 +222,11 @@ class GraspPipeline:
         if known:
             normals = frame.turn_into(seen.normals[chosen])
         else:
-            # Unless told, a camera may have stood at the origin.
-            eye = np.zeros(3) if seen.viewpoint is None else np.asarray(seen.viewpoint)
-            normals = outward_normals(local, frame.into(eye))
+            eye, origin = seen.viewpoint, np.zeros(3)
+            if eye is None and may_be_camera(origin, points):
+                eye = origin
+            # In its own frame the origin is amid the cloud, where no camera is.
+            normals = outward_normals(local, None if eye is None else frame.into(np.asarray(eye)))
         grid = object_field(local, normals) if field is None else FieldInFrame(field, frame)
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice

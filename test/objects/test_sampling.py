@@ -94,6 +94,19 @@ def test_normals_of_a_camera_view_face_the_camera(family, distance):
     assert agreement(turned, pose[:3, 3] - in_object) == 1
 
 
+PARTS = [("box", 0.5), ("bottle", 0.5), ("slab", 0.5), ("bottle", 0.1), ("fruit", 0.1)]
+
+
+@pytest.mark.parametrize(("family", "share"), PARTS)
+def test_a_part_of_an_object_is_not_seen_from_within_it(family, share, even_cloud):
+    """In the object's own frame the origin is inside it, where no camera stands."""
+    points, truth = even_cloud(make_object(family, 1))
+    for direction in np.random.default_rng(0).normal(size=(4, 3)):
+        kept = np.argsort(points @ direction)[: int(share * len(points))]
+        found = outward_normals(points[kept])
+        assert agreement(found, truth[kept]) > 0.9
+
+
 def test_normals_of_scans_point_out(shared_data, even_cloud):
     shares = {
         path.stem: agreement(outward_normals(points), truth)
