@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 import trimesh
 
 from grasp_gen_core.errors import InputError
@@ -20,6 +21,7 @@ from grasp_gen_core.types import check_mano, read_npz
 NUM_JOINTS = 21
 SMALLEST, LARGEST = 0.06, 0.40  # metres across a hand, from a child's fist to a spread hand
 PARTS_FROM = 32  # grasps that tell the parts of an unknown hand
+SAME_JOINT = 1e-3  # metres
 OUTSIDE = 0.05  # metres from a joint to the nearest vertex of its hand, at most
 
 
@@ -79,7 +81,9 @@ class HandMeshes:
             _finite(mano, source, "mano", (len(vertices), 61))
             mano = check_mano(mano)
         _check_scale(vertices, joints, source)
-        joints, note = mano_order(joints, hand, source)
+        note = None
+        if mano is None or not _are_joints_of(mano, joints, hand):
+            joints, note = mano_order(joints, hand, source)
         opened = _check_faces(arrays["faces"], vertices, source)
         faces = _closed(opened, vertices[0], source)
         if {opened.tobytes(), opened[:, ::-1].tobytes()} & {hand.faces.cpu().numpy().tobytes()}:
@@ -105,6 +109,13 @@ class HandMeshes:
             if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
                 arrays[name] = arrays[name].astype(np.float64) - shifts[name]
         return cls.from_arrays(arrays, hand, str(path))
+
+
+def _are_joints_of(mano: np.ndarray, joints: np.ndarray, hand: ManoHand) -> bool:
+    """Whether joints (B, 21, 3) are those of hands (B, 61): of any shape, then, in MANO's order."""
+    with torch.no_grad():
+        own = hand.skeleton(torch.from_numpy(mano).float().to(hand.faces.device)).cpu().numpy()
+    return bool(np.abs(own - joints).max() < SAME_JOINT)
 
 
 def _finite(array: np.ndarray, source: str, name: str, shape: tuple[int | None, ...]) -> np.ndarray:

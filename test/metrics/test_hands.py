@@ -140,6 +140,20 @@ def test_joints_in_an_unknown_order_are_refused(hand, arrays, name):
         HandMeshes.from_arrays(reordered(arrays, SWAPPED[name]), hand, "peer.npz")
 
 
+def test_hands_that_say_what_they_are_need_no_order_of_lengths(hand):
+    """A fit may end at a hand of odd shape: its parameters tell its joints."""
+    mano = torch.zeros(1, 61)
+    mano[:, :10] = 6 * torch.randn(1, 10, generator=torch.Generator().manual_seed(4))
+    vertices, joints = (x.numpy() for x in hand(mano))
+    with pytest.raises(ValueError, match="known order"):
+        mano_order(joints, hand, "odd")
+    arrays = {"vertices": vertices, "joints": joints, "faces": hand.faces.numpy()}
+    found = HandMeshes.from_arrays(arrays | {"mano": mano.numpy()}, hand)
+    np.testing.assert_array_equal(found.joints, joints)
+    with pytest.raises(ValueError, match="known order"):
+        HandMeshes.from_arrays(arrays, hand)
+
+
 def test_parts_do_not_depend_on_the_order(shared_data, hand):
     """A closed hand of 779 vertices, whose parts come from its joints."""
     folder = shared_data / "faults" / "score_joint_order"
