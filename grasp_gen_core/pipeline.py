@@ -26,7 +26,7 @@ from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
-from grasp_gen_core.objects.sampling import may_be_camera, outward_normals
+from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
 from grasp_gen_core.ranking import score_grasps
 from grasp_gen_core.runtime import select_device, version
 from grasp_gen_core.types import (
@@ -222,9 +222,9 @@ class GraspPipeline:
         if known:
             normals = frame.turn_into(seen.normals[chosen])
         else:
-            eye, origin = seen.viewpoint, np.zeros(3)
-            if eye is None and may_be_camera(origin, points):
-                eye = origin
+            eye = seen.viewpoint
+            if eye is None and origin_may_be_camera(points):
+                eye = np.zeros(3)
             # In its own frame the origin is amid the cloud, where no camera is.
             normals = outward_normals(local, None if eye is None else frame.into(np.asarray(eye)))
         grid = object_field(local, normals) if field is None else FieldInFrame(field, frame)

@@ -17,9 +17,6 @@ DEPTH_NOISE = 0.0026  # per metre: deviation over depth squared of a RealSense-l
 SEEN_BY_CAMERA = 0.83  # share in sight of a camera in its own view; whole objects have half
 NEAREST_GUESSED = 0.2  # metres: no depth camera measures what is closer to it
 NEAREST_CAMERA = 0.5  # of the object's longest side: no camera stands closer to it
-# The area normals of a closed surface add up to nothing; those of a part of it add up to the area
-# of its opening. Length of the mean normal from which something is left out:
-OPEN = 0.08
 COARSEST = 0.25  # of the longest side: radius in which normals are averaged at most
 
 
@@ -79,7 +76,7 @@ def outward_normals(points: np.ndarray, viewpoint: np.ndarray | None = None) -> 
     Args:
         points: (N, 3) metres, evenly spaced (see `clouds.thin`).
         viewpoint: (3,) where the camera stood, metres; None tries the origin, see
-            `may_be_camera`.
+            `origin_may_be_camera`.
 
     Returns:
         (N, 3) float32.
@@ -87,8 +84,7 @@ def outward_normals(points: np.ndarray, viewpoint: np.ndarray | None = None) -> 
     import open3d as o3d
 
     if viewpoint is None:
-        viewpoint = np.zeros(3) if may_be_camera(np.zeros(3), points) else points.mean(axis=0)
-
+        viewpoint = np.zeros(3) if origin_may_be_camera(points) else points.mean(axis=0)
     centre = np.mean(points, axis=0, dtype=np.float64)
     points = points - centre
     towards = viewpoint - centre - points
@@ -112,12 +108,12 @@ def outward_normals(points: np.ndarray, viewpoint: np.ndarray | None = None) -> 
     return (normals * np.where(openness < 0, -1, 1)[:, None]).astype(np.float32)
 
 
-def may_be_camera(place: np.ndarray, points: np.ndarray) -> bool:
-    """Whether a depth camera that nobody told of may have stood there (3,), and seen points (N, 3).
+def origin_may_be_camera(points: np.ndarray) -> bool:
+    """Whether a depth camera that nobody told of may have seen points (N, 3) from the origin.
 
-    The origin of an object's own frame is inside it, and sees a part of its surface from within.
+    That of an object's own frame is inside it, and sees a part of its surface from within.
     """
-    return float(np.linalg.norm(points - place, axis=1).min()) > NEAREST_GUESSED
+    return float(np.linalg.norm(points, axis=1).min()) > NEAREST_GUESSED
 
 
 def _squares(points: np.ndarray, normals: np.ndarray, sides: np.ndarray):
