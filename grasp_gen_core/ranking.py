@@ -65,4 +65,4 @@ def score_grasps(
     clear = 0.2 + 0.8 * torch.exp(-pierced.square())
     sight = 1 - (approach @ normals.mean(dim=0)).clamp(0, 1)
     metrics |= {"bone_clearance_cm": 100 * clearance, "net_wrench": wrench}
-    return (touch * depth * clear * balance * sight).clamp(0, 1), metrics
+    return touch * depth * clear * balance * sight, metrics

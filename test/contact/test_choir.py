@@ -35,7 +35,7 @@ def test_the_basis_is_a_cube_about_the_origin():
     assert grid.shape == (16**3, 3)
     torch.testing.assert_close(grid.mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0)
     cube = grid.view(16, 16, 16, 3)
-    torch.testing.assert_close(cube[3, 7, 11] - cube[2, 6, 10], torch.full((3,), choir.PITCH))
+    torch.testing.assert_close(cube[3, 7, 11] - cube[2, 6, 10], torch.full((3,), 0.02))
 
 
 def test_fields_are_the_distances_of_eq_1_and_2(hand, vertices):
@@ -63,6 +63,9 @@ def test_contact_weights_count_the_points_in_each_cone(hand, vertices, points):
     angle = np.degrees(np.arccos((apart * normals[:, None]).sum(axis=2) / length))
     truth = ((length <= 0.004) & (angle <= 120)).sum(axis=1)
     assert truth.max() > 5
+    # Hands that are being fitted have a gradient; counts have none.
+    fitted = vertices.clone().requires_grad_()
+    assert torch.equal(choir.contact_weights(points, fitted, hand.faces), weights)
     # One in thousands may lie on the cone's very edge.
     assert (weights[0].numpy() != truth).mean() < 0.005
 
@@ -85,6 +88,18 @@ def test_gaussians_are_the_multisets_mean_and_covariance(hand, vertices, points)
         factor = np.linalg.cholesky(covariance)[np.tril_indices(3)]
         np.testing.assert_allclose(contacts[0, anchor, 3:], factor, atol=2e-5)
     assert touched >= 3
+
+
+def test_a_factor_counts_from_half_a_millimetre():
+    """Networks' almost zeros are none: the least of the diagonal decides, not what is beside it."""
+    contacts = torch.zeros(1, 3, 9)
+    contacts[0, :, 4] = 0.7  # below the diagonal
+    contacts[0, :, [3, 5, 8]] = torch.tensor([[0.51, 4, 4], [4, 0.49, 4], [4, 4, -0.6]])
+    factor, touched = choir.factors(contacts / 1000)
+    assert touched.tolist() == [[True, False, False]]
+    expected = torch.tensor([[0.51, 0, 0], [0.7, 4, 0], [0, 0, 4]])
+    torch.testing.assert_close(1000 * factor[0, 0], expected)
+    torch.testing.assert_close(1000 * factor[0, 1:], torch.eye(3).expand(2, 3, 3))
 
 
 def test_dense_contact_is_the_density_over_its_peak(hand, vertices, points):

@@ -56,6 +56,15 @@ def test_hands_far_from_a_surface_and_hands_in_it_fit_worse_than_those_on_it(han
     assert misfit(0.0) < misfit(0.1) and misfit(0.0) < misfit(-0.1)
 
 
+def test_misfit_is_squared_depth_and_what_tips_lack(hand):
+    """All of a hand 1 cm deep or 2 cm off, in cm: all lengths of a finger's three anchors alike."""
+    vertices, _ = hand(torch.zeros(2, 61))
+    at = torch.tensor([[-0.01], [0.02]]).expand(2, 778)
+    off = [1.15 * ((d**2 + 0.01) ** 0.5 - 0.1) for d in (1, 2)]
+    found = energies.misfit(vertices, lambda _: at, hand.regions).tolist()
+    assert found == pytest.approx([1 + off[0], off[1]])
+
+
 def test_opposing_contacts_close_and_one_sided_ones_do_not():
     points = torch.tensor([[[0.05, 0.0, 0.0], [-0.05, 0.0, 0.0]]])
     strength = torch.ones(1, 2)

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import roma
 import torch
 import trimesh
 from scipy.spatial import cKDTree
@@ -336,6 +337,20 @@ def test_repositioned_hands_keep_their_posture_and_move_with_the_object(hand, ne
         torch.testing.assert_close(placed[:, :10], mano[:, :10])
         moved = net.reposition(hand.move(mano, turn, shift), points @ turn.T + shift)
     torch.testing.assert_close(hand(moved)[0], hand(placed)[0] @ turn.T + shift, atol=1e-4, rtol=0)
+
+
+def test_hands_start_before_a_spot_and_stay_where_the_decoder_says_nothing(hand, net, cloud):
+    """The vertices' mean: 35 mm behind a point that the palm faces; a given hand's own."""
+    silent, points = copy.deepcopy(net), cloud(0)
+    for parameter in silent.position_decoder.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        drawn = silent.sample(points, 8, torch.Generator().manual_seed(0))
+        palm = roma.rotvec_to_rotmat(drawn[:, 10:13]) @ hand.regions.palm_axis
+        spots = hand(drawn)[0].mean(dim=1) + 0.035 * palm
+        assert (spots[:, None] - points).norm(dim=2).amin(dim=1).max() < 1e-5
+        again = silent.reposition(drawn, points)
+    torch.testing.assert_close(hand(again)[0], hand(drawn)[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,37 @@ def test_what_is_felt_is_where_the_object_is(net, hand):
         )
 
 
+def test_what_is_far_is_felt_as_three_centimetres(net):
+    away = torch.tensor([1.0, -1.0, 1.0])
+    felt = net.feel(9 * away.expand(1, 4, 3), torch.zeros(1, 61))
+    torch.testing.assert_close(felt[0], torch.cat([torch.ones(32), away.repeat(32)]))
+
+
+def test_each_adaptation_adds_what_the_module_says(net, cloud, batch):
+    """Eq. 10 with a module that always says 0.1, 0.2, ..., seen by the decoder."""
+    net.eval()
+    step, decoded, decode = torch.arange(1, 17) / 10, [], net.decode
+    net.adaptation[-1].bias.data.copy_(step)
+    net.decode = lambda z: decoded.append(z) or decode(z)
+    for adapt in (0, 2):
+        net.sampling = net.sampling_class(steps=2, adapt=adapt)
+        with torch.no_grad():
+            net.sample(cloud(0), 3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(decoded[-1] - decoded[0], 2 * step.expand(3, 16))
+    decoded.clear()  # in training half of the hands have been adapted once before
+    net.adaptation_loss(*(batch[name] for name in ("view", "surface", "mano")))
+    times = torch.tensor([[2.0], [2.0], [1.0], [1.0]])
+    torch.testing.assert_close(decoded[-1] - decoded[0], times * step)
+
+
+def test_the_decoder_is_trained_on_latents_with_a_tenth_of_noise(net, hand, batch):
+    net.eval()
+    net.decode, net.grasp_losses = lambda z: z, lambda z, *_: {"z": z}
+    mano = batch["mano"].repeat(500, 1)
+    noise = net.autoencoder_loss(None, None, mano)["z"] - net.encode(hand(mano)[0])
+    assert noise.std().item() == pytest.approx(0.1, rel=0.03)
+
+
 def test_shipped_hands_are_within_the_limits(hand, cloud):
     net = load_generator("fastgrasp", hand, {"steps": 2})
     mano = net.sample(cloud(0), 8, torch.Generator().manual_seed(0))
@@ -162,6 +193,21 @@ def test_bad_options_are_one_clear_line(hand, net):
 
 
 def test_the_physical_variant_has_eq_7_in_its_diffusion(hand, batch):
-    net = FastGrasp(hand, FastGraspConfig(physical=True))
+    """Of latents within the clip, whatever an untrained network makes of pure noise."""
+    net, decoded = FastGrasp(hand, FastGraspConfig(physical=True)), []
     net.begin("diffusion")
+    decode = net.decode
+    net.decode = lambda z: decoded.append(z) or decode(z)
+    torch.manual_seed(0)
     assert {"noise", "penetration", "mesh"} <= set(net.loss(batch))
+    assert decoded[0].abs().max() == 4
+    # A network that knows the noise gets its hands back.
+    z0 = net.encode(hand(in_principal_frame(batch, hand)[2])[0]).repeat(net.config.draws, 1)
+
+    def unet(state, feature, time):
+        kept = ddim().alphas_cumprod[time, None]
+        return (state - kept.sqrt() * z0) / (1 - kept).sqrt()
+
+    net.unet.forward = unet
+    net.loss(batch)
+    torch.testing.assert_close(decoded[1], z0[:4], atol=1e-3, rtol=0)

@@ -52,6 +52,17 @@ def test_samples_move_with_the_object(hand, name, cloud, turn):
     torch.testing.assert_close(hand(there)[0], expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["grasp_cvae", "fastgrasp"], indirect=True)
+def test_hands_take_turns_in_the_four_frames(hand, name, cloud):
+    """What always decodes the same hand shows it in each frame, and then again."""
+    net = build_generator(name, hand).eval()
+    for parameter in net.decoder.parameters():
+        torch.nn.init.zeros_(parameter)
+    found = hand(sample(net, cloud(0), 8, 0))[0].flatten(1)
+    torch.testing.assert_close(found[:4], found[4:])
+    assert torch.pdist(found[:4]).min() > 0.1
+
+
 @pytest.mark.parametrize("name", ["grasp_cvae", "dvqvae", "fastgrasp"], indirect=True)
 def test_sampling_depends_on_the_seed_alone(hand, name, cloud):
     net = build_generator(name, hand).eval()

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from grasp_gen_core.generators import build_generator, load_generator, load_network, save_generator
-from grasp_gen_core.generators.layers.frames import in_principal_frame
+from grasp_gen_core.generators.layers.frames import in_four_frames, in_principal_frame
 
 
 def test_joints_stay_within_limits_before_any_training(hand):
@@ -101,6 +101,14 @@ def test_hands_are_recognised_whatever_they_are(hand, cloud, turn):
         again = net.to_mano(net.decoder(known.inputs) + known.shift)
         again = hand.move(again, known.rotation, known.centre)
         torch.testing.assert_close(hand(again)[0], hand(mano)[0], atol=2e-4, rtol=0)
+    errors, frames = [], in_four_frames(points)
+    for rotation, centre, local in zip(*frames, strict=True):
+        here = hand(hand.move(own, rotation.T, -rotation.T @ centre))[0]
+        feature = net.object_encoder(local[None]).expand(4, -1)
+        back = net.decode(feature, net.encode(feature, here)[0])
+        errors.append((hand(back)[0] - here).square().sum(dim=(1, 2)))
+    nearest = torch.stack(errors).argmin(dim=0)
+    torch.testing.assert_close(net.recognise(own, points).rotation, frames[0][nearest])
 
 
 def test_contact_losses_of_a_point_on_the_skin_and_of_one_far_away(hand):

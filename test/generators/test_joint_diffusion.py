@@ -167,6 +167,22 @@ def test_contacts_follow_from_the_fields_and_not_the_fields_from_contacts(hand):
     assert [bool((slope != 0).any()) for slope in to_field] == [True, False, True, True, True]
 
 
+def test_hands_take_turns_in_the_four_frames(constant, cloud, monkeypatch):
+    """What is drawn knows the object in the frame that its hand is then taken out of."""
+    asked, frames, draw = [], [], constant.draw
+    monkeypatch.setattr(
+        constant, "draw", lambda thing, *rest: asked.append(thing) or draw(thing, *rest)
+    )
+    monkeypatch.setattr(constant, "touch", lambda mano, _, *rest: frames.append(rest[:2]) or mano)
+    constant.sampling = constant.sampling_class(steps=1)
+    with torch.no_grad():
+        constant.sample(cloud(0), 5, torch.Generator().manual_seed(0), None, None)
+    rotation, centre = principal_frame(cloud(0).expand(5, -1, -1), torch.tensor([0, 1, 2, 3, 0]))
+    torch.testing.assert_close(frames[0], (rotation, centre))
+    fields = choir.object_field((cloud(0) - centre[:, None]) @ rotation)
+    torch.testing.assert_close(0.06 * asked[0] + 0.17, fields, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("share, task", [(0.0, "refinement"), (1.0, "synthesis")])
 def test_one_task_alone_is_trained(hand, batch, share, task):
     losses = JointDiffusion(hand, JointDiffusionConfig(synthesis=share)).loss(batch)

@@ -6,8 +6,10 @@ import trimesh
 
 from grasp_gen_core.contact.maps import nearest
 from grasp_gen_core.generators.layers.frames import in_principal_frame, principal_frame
-from grasp_gen_core.generators.layers.losses import is_inside
+from grasp_gen_core.generators.layers.losses import is_inside, out_of_touch
+from grasp_gen_core.generators.layers.mano import from_mano, to_mano
 from grasp_gen_core.generators.layers.pointnet import PointNet
+from grasp_gen_core.generators.layers.sinusoids import sinusoids
 
 
 def test_principal_frame_is_a_rotation_that_follows_the_cloud(cloud, turn):
@@ -23,11 +25,15 @@ def test_principal_frame_is_a_rotation_that_follows_the_cloud(cloud, turn):
 
 
 def test_the_four_flips_are_the_four_turns_of_the_axes(cloud):
-    frames, _ = principal_frame(cloud(0).expand(4, -1, -1), torch.arange(4))
-    for i in range(4):
-        between = frames[0].T @ frames[i]
-        torch.testing.assert_close(between.abs(), torch.eye(3), atol=1e-5, rtol=0)
-    assert len({tuple((frames[0].T @ f).diagonal().sign().tolist()) for f in frames}) == 4
+    """Also of a box's corners, which look the same from both ends of each axis."""
+    corners = torch.cartesian_prod(*torch.tensor([[-3.0, 3], [-2, 2], [-1, 1]]))
+    for points in (cloud(0), corners):
+        frames, _ = principal_frame(points.expand(4, -1, -1), torch.arange(4))
+        torch.testing.assert_close(torch.linalg.det(frames), torch.ones(4))
+        for i in range(4):
+            between = frames[0].T @ frames[i]
+            torch.testing.assert_close(between.abs(), torch.eye(3), atol=1e-5, rtol=0)
+        assert len({tuple((frames[0].T @ f).diagonal().sign().tolist()) for f in frames}) == 4
 
 
 def test_a_batch_in_its_frame_is_the_same_scene(hand, batch):
@@ -53,6 +59,33 @@ def test_pointnet_is_a_maximum_over_points_and_so_is_its_gradient():
     torch.testing.assert_close(found, plainly)
     gradients = (torch.autograd.grad(x.square().sum(), weights) for x in (found, plainly))
     torch.testing.assert_close(*gradients)
+
+
+def test_what_a_decoder_would_have_to_give_is_what_it_gave(hand):
+    """And is finite for angles at the very end of their ranges: ln 999 of a sigmoid."""
+    numbers = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    numbers[0, 19:] = 20
+    found = from_mano(to_mano(numbers, hand), numbers, hand)
+    torch.testing.assert_close(found[0, 19:], torch.full((45,), np.log(999)).float())
+    torch.testing.assert_close(found[1:], numbers[1:], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found[0, :19], numbers[0, :19], atol=1e-4, rtol=1e-4)
+
+
+def test_times_are_sines_and_cosines_of_rates_from_one_to_a_ten_thousandth():
+    time = np.array([0.0, 1.0, 999.0])
+    phase = time[:, None] * np.exp([0.0, -4.6, -9.2])
+    expected = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+    np.testing.assert_allclose(sinusoids(torch.from_numpy(time), 6), expected, atol=1e-4)
+
+
+def test_pads_that_reach_nothing_count_with_three_centimetres(hand):
+    """One point, on the index finger's pad or nowhere near."""
+    vertices, zones = hand(torch.zeros(2, 61))[0], hand.regions.zones
+    tip = vertices[0, zones == 1][0]
+    gaps = [(vertices[0, zones == finger] - tip).norm(dim=1).min() for finger in range(5)]
+    expected = np.square(np.minimum(100 * np.array(gaps), 3)).mean()
+    found = out_of_touch(torch.stack([tip, tip + 9])[:, None], vertices, hand)
+    np.testing.assert_allclose(found, [expected, 9.0], rtol=1e-4)
 
 
 def test_nearest_is_the_smallest_distance_and_so_is_its_gradient():

@@ -25,6 +25,7 @@ CASES = {
 }
 
 
+@pytest.mark.filterwarnings("error")  # nothing is divided by zero, not even in vain
 @pytest.mark.parametrize("case", CASES)
 def test_masks_made_by_hand(case):
     predicted, reference, *expected = CASES[case]
@@ -84,6 +85,13 @@ def test_a_hand_is_upsampled_to_two_millimetres(table):
     for _ in range(2):
         count, faces = 2 * count + faces - 2, 4 * faces
     assert touching.shape == (2, count)
+
+
+def test_edges_that_are_short_enough_are_not_halved(table):
+    """The mean of 2, 2 and 2.83 mm is within 2.5 mm; half as much again is not."""
+    for side, points in ((0.002, 4), (0.003, 9)):
+        flat, faces = sheet([0.0], side)
+        assert contact_maps(flat, flat, faces, table)[0].shape == (1, points)
 
 
 def test_hands_of_another_shape_are_refused(table):

@@ -86,5 +86,5 @@ def test_too_few_or_broken_grasps_are_refused(measure):
         measure(np.zeros((19, 63)), True)
     rows = np.zeros((30, 63))
     rows[3, 4] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match="diversity: features hold NaN"):
         measure(rows, True)

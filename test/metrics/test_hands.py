@@ -41,6 +41,8 @@ def test_a_hand_of_another_topology_gets_its_parts_from_the_joints(hand, arrays)
     finer = {"vertices": np.array(vertices), "faces": faces[0], "joints": arrays["joints"]}
     hands = HandMeshes.from_arrays(finer, hand)
     assert hands.vertices.shape[1] > 3000 and hands.mano is None
+    assert len(hands.parts) == hands.vertices.shape[1]
+    assert np.array_equal(hands.cells.faces, hands.faces)
     known = hand.parts.numpy()
     same = hands.parts[: len(known)] == known  # subdivision keeps the first vertices
     assert same.mean() > 0.9

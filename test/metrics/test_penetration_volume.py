@@ -60,6 +60,14 @@ def test_a_hand_that_overlaps_itself_counts_once():
     assert volume(twice, around) == pytest.approx(1e6 * union, rel=0.005)
 
 
+def test_a_line_counts_for_a_square_of_the_lattice():
+    """Of lines 10 cm apart, along the longest side, that through the origin alone meets the box."""
+    box = moved(trimesh.creation.box((0.04, 0.06, 0.04)), (0.003, 0.02, 0.001))
+    around = trimesh.creation.box((0.2, 0.2, 0.2))
+    found = penetration_volume_cm3(box.vertices[None], box.faces, around, pitch=0.1)
+    assert found == pytest.approx([1e6 * 0.1**2 * 0.06], rel=1e-5)
+
+
 def test_it_moves_with_the_scene():
     """A rigid motion of both changes nothing, nor does the batch that a hand stands in."""
     ball, box = trimesh.creation.icosphere(4, 0.03), trimesh.creation.box((0.05, 0.03, 0.08))

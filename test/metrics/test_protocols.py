@@ -52,6 +52,29 @@ def test_the_tolerant_depth_is_right_in_millimetres_and_wrong_in_metres():
     outside = points[:, np.linalg.norm(points[0], axis=1) > 0.045]
     assert tolerant_depth_cm(1000 * outside, large)[0] == 0
     assert tolerant_depth_cm(outside, ball)[0] > 0.5
+    # Rays through a hollow ball cross four walls.
+    walls = [trimesh.creation.icosphere(3, radius) for radius in (40, 30)]
+    hollow = trimesh.util.concatenate(walls)
+    assert tolerant_depth_cm(1000 * outside[:, :400], hollow)[0] == 0
+
+
+def test_parts_of_the_true_volume_need_no_note(ball):
+    assert get_protocol("exact").notes(ball) == []
+
+
+def test_papers_disagree_on_what_contact_is(ball):
+    """Small balls 3 mm in a large one, 3 mm before it, and far off: a shared lens, and 5 mm."""
+    small = trimesh.creation.icosphere(4, 0.01)
+    hands = Hands(small)
+    hands.vertices = hands.vertices + np.array([0.037, 0.043, 0.08])[:, None, None] * [1, 0, 0]
+    found = {name: get_protocol(name).measure(hands, ball) for name in ("dvqvae", "fastgrasp")}
+    assert found["dvqvae"]["contact_ratio_pct"].tolist() == [100, 0, 0]
+    assert found["fastgrasp"]["contact_ratio_pct"].tolist() == [100, 100, 0]
+    lens = 1e6 * np.pi * 0.003**2 * (0.037**2 + 2 * 0.037 * 0.04 - 3 * 0.02**2) / (12 * 0.037)
+    volume = {name: numbers["penetration_volume_cm3"] for name, numbers in found.items()}
+    assert volume["dvqvae"] == pytest.approx([lens, 0, 0], rel=0.1)
+    voxels = surface_voxel_volume_cm3(hands, ball, 0.005)
+    assert voxels[0] > 0 and volume["fastgrasp"].tolist() == voxels.tolist()
 
 
 def test_unknown_protocol():

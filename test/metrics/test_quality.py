@@ -19,9 +19,10 @@ def test_the_index_is_the_papers():
 def test_the_curve_counts_grasps_under_both_thresholds():
     volume = np.array([0.0, 1.0, 1.0, 4.0, 20.0, 2.0])
     displacement = np.array([0.1, 0.1, 3.0, 0.1, 0.1, np.nan])
-    curve = high_quality_ratio(volume, displacement, max_displacement_cm=2.0)
+    curve = high_quality_ratio(volume, displacement)
     assert curve["max_displacement_cm"] == 2.0
     ratio = dict(zip(curve["volume_cm3"], curve["ratio_pct"], strict=True))
     assert [ratio[v] for v in (0, 1, 4, 10)] == pytest.approx([100 / 6, 200 / 6, 50, 50])
     assert ratio[0.75] == ratio[0]
     assert json.loads(json.dumps(curve)) == curve
+    assert high_quality_ratio(volume, displacement, 3.0)["ratio_pct"][-1] == pytest.approx(400 / 6)
