@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -61,9 +62,9 @@ class HoldTest:
         duration: float = 1.0,
         axes: np.ndarray = AXES,
     ) -> None:
-        self.cells, self.parts = cells, convex_parts(mesh).parts
-        self.duration, self.axes = duration, axes
+        self.cells, self.duration, self.axes = cells, duration, axes
         self.centre, self.principal, self.moments = inertia(mesh, MASS)
+        self.parts = [np.ravel(part.vertices - self.centre) for part in convex_parts(mesh).parts]
 
     def __call__(self, vertices: np.ndarray, lost: float = 0.05) -> Simulated:
         """Largest displacement of the object's centre over the gravity directions.
@@ -107,11 +108,11 @@ class HoldTest:
 
         mujoco.mj_resetData(model, data)
         model.opt.gravity[:] = gravity
-        moved, distance = np.zeros(3), 0.0
+        moved, distance, place = np.zeros(3), 0.0, data.qpos[:3]
         for _ in range(round(self.duration / model.opt.timestep)):
             mujoco.mj_step(model, data)
-            moved = data.qpos[:3] - self.centre
-            distance = float(np.linalg.norm(moved))
+            moved = place - self.centre
+            distance = sqrt(moved @ moved)
             if not distance < lost:  # also when the simulation diverged to NaN
                 distance = lost
                 break
@@ -123,31 +124,28 @@ class HoldTest:
         import mujoco
 
         spec = mujoco.MjSpec()
+        spec.compiler.usethread = False  # starting threads costs more than they save
         spec.option.timestep = TIME_STEP
         spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
         spec.option.impratio = IMPRATIO
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         # Else a run that diverged starts anew, and looks as if the object had been held.
         spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-        contact = {
-            "type": mujoco.mjtGeom.mjGEOM_MESH,
-            "friction": [FRICTION, 0.005, 0.0001],
-            "condim": 4,
-            "solref": [0.01, 1.0],
-            "mass": 0.0,
-        }
+        contact = spec.default.geom
+        contact.type = mujoco.mjtGeom.mjGEOM_MESH
+        contact.friction = [FRICTION, 0.005, 0.0001]
+        contact.condim, contact.solref[:], contact.mass = 4, [0.01, 1.0], 0.0
         for index, points in enumerate(self.cells.points(vertices)):
             spec.add_mesh(name=f"cell{index}", uservert=points.ravel())
-            spec.worldbody.add_geom(meshname=f"cell{index}", contype=1, conaffinity=2, **contact)
+            spec.worldbody.add_geom(meshname=f"cell{index}", contype=1, conaffinity=2)
         body = spec.worldbody.add_body(name="object", pos=self.centre)
         body.add_freejoint()
         body.explicitinertial = True
         body.mass, body.inertia = MASS, self.moments
         body.iquat = _quaternion(self.principal)
-        for index, part in enumerate(self.parts):
-            local = (part.vertices - self.centre).ravel()
-            spec.add_mesh(name=f"part{index}", uservert=local)
-            body.add_geom(meshname=f"part{index}", contype=2, conaffinity=1, **contact)
+        for index, points in enumerate(self.parts):
+            spec.add_mesh(name=f"part{index}", uservert=points)
+            body.add_geom(meshname=f"part{index}", contype=2, conaffinity=1)
         return spec.compile()
 
 

@@ -82,6 +82,7 @@ PUBLISHED = Engine(
     restitution=0.5,
     iterations=150,
 )
+BULLETS_MARGIN = 0.001  # metres, that a convex part has when it is made
 THROWN = 0.2  # m/s more than gravity explains; good grasps and slipping ones stay below 0.1
 
 
@@ -148,41 +149,27 @@ class SimTest:
             InputError: if pybullet isn't installed.
         """
         bullet = import_bullet()
-        vertices = np.asarray(vertices, float)
         rows = []
         client = bullet.connect(bullet.DIRECT)
         try:
             with tempfile.TemporaryDirectory() as folder:
-                path = str(Path(folder) / "object.obj")
-                write_obj(path, self.parts)
-                for hand in vertices:
-                    files = []
-                    for index, patch in enumerate(_patches(hand, faces, self.engine.patches)):
-                        files.append(str(Path(folder) / f"hand{index}.obj"))
+                write_obj(str(Path(folder) / "object.obj"), self.parts)
+                for hand in np.asarray(vertices, float):
+                    patches = _patches(hand, faces, self.engine.patches)
+                    for index, patch in enumerate(patches):
                         used, local = np.unique(patch, return_inverse=True)
-                        write_obj(files[-1], [(hand[used], local.reshape(-1, 3))])
-                    rows.append(self._measure(bullet, client, files, path))
+                        path = str(Path(folder) / f"hand{index}.obj")
+                        write_obj(path, [(hand[used], local.reshape(-1, 3))])
+                    rows.append(self._measure(bullet, client, Path(folder), len(patches)))
         finally:
             bullet.disconnect(physicsClientId=client)
         moved, drift, unstable = np.array(rows).reshape(-1, 3).T
         return Simulated(moved, drift, unstable.astype(bool))
 
-    def _measure(self, bullet, client: int, hand: list[str], path: str) -> tuple:
+    def _measure(self, bullet, client: int, folder: Path, patches: int) -> tuple:
         """Displacement (cm), drift (cm) and whether the object was thrown, in one hand."""
-        moved, speed = self._run(bullet, client, hand, path, self.gravity)
-        distance = distance_cm(moved)
-        if self.engine is PUBLISHED:
-            return distance, np.nan, not np.isfinite(moved).all()
-        if not self.drift:
-            return distance, np.nan, thrown(moved, speed, self.gravity)
-        drifted, drift_speed = self._run(bullet, client, hand, path, np.zeros(3))
-        unstable = thrown(moved, speed, self.gravity) or thrown(drifted, drift_speed, np.zeros(3))
-        return distance, distance_cm(drifted), unstable
-
-    def _run(self, bullet, client: int, hand: list[str], path: str, gravity: np.ndarray) -> tuple:
-        """How far (m) the centre of mass went, and its speed (m/s) at the end."""
         world = {"physicsClientId": client}
-        # All anew for each run: Bullet's caches would make a result depend on the runs before.
+        # All anew for each hand: Bullet's caches would make a result depend on the hands before.
         bullet.resetSimulation(**world)
         bullet.setPhysicsEngineParameter(
             enableFileCaching=0,
@@ -192,16 +179,30 @@ class SimTest:
             deterministicOverlappingPairs=1,
             **world,
         )
-        bullet.setGravity(*gravity, **world)
-        for file in hand:
-            shape = bullet.createCollisionShape(
-                bullet.GEOM_MESH, fileName=file, flags=bullet.GEOM_FORCE_CONCAVE_TRIMESH, **world
-            )
-            body = bullet.createMultiBody(0, shape, **world)
+        # Else Bullet reads each file once more, for pictures.
+        look = bullet.createVisualShape(bullet.GEOM_BOX, halfExtents=[0.01] * 3, **world)
+        concave = bullet.GEOM_FORCE_CONCAVE_TRIMESH
+        for index in range(patches):
+            shape = _shape(bullet, folder / f"hand{index}.obj", world, flags=concave)
+            body = bullet.createMultiBody(0, shape, look, **world)
             bullet.changeDynamics(body, -1, lateralFriction=FRICTION, restitution=0.0, **world)
-        shape = bullet.createCollisionShape(bullet.GEOM_MESH, fileName=path, **world)
+        shapes = _shape(bullet, folder / "object.obj", world), look
+
+        moved, speed = self._run(bullet, world, shapes, self.gravity)
+        distance = distance_cm(moved)
+        if self.engine is PUBLISHED:
+            return distance, np.nan, not np.isfinite(moved).all()
+        if not self.drift:
+            return distance, np.nan, thrown(moved, speed, self.gravity)
+        drifted, drift_speed = self._run(bullet, world, shapes, np.zeros(3))
+        unstable = thrown(moved, speed, self.gravity) or thrown(drifted, drift_speed, np.zeros(3))
+        return distance, distance_cm(drifted), unstable
+
+    def _run(self, bullet, world: dict, shapes: tuple[int, int], gravity: np.ndarray) -> tuple:
+        """How far (m) the centre of mass went, and its speed (m/s) at the end."""
+        bullet.setGravity(*gravity, **world)
         body = bullet.createMultiBody(
-            MASS, shape, basePosition=self.centre, baseOrientation=self.orientation, **world
+            MASS, *shapes, basePosition=self.centre, baseOrientation=self.orientation, **world
         )
         bullet.changeDynamics(
             body,
@@ -222,6 +223,9 @@ class SimTest:
             if np.linalg.norm(moved) >= self.lost:
                 break
         velocity, _ = bullet.getBaseVelocity(body, **world)
+        # The shape outlives the body: a margin left on it would change the next run's first step.
+        bullet.changeDynamics(body, -1, collisionMargin=BULLETS_MARGIN, **world)
+        bullet.removeBody(body, **world)
         return moved, float(np.linalg.norm(velocity))
 
 
@@ -307,13 +311,19 @@ def _run_vhacd(mesh: trimesh.Trimesh) -> list[trimesh.Trimesh]:
 
 def write_obj(path: str, meshes: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """Vertices and faces of each mesh as an object of its own in one .obj file."""
-    lines, before = [], 1
+    texts, before = [], 1
     for index, (vertices, faces) in enumerate(meshes):
-        lines.append(f"o part{index}\n")
-        lines += [f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in np.asarray(vertices).tolist()]
-        lines += [f"f {a} {b} {c}\n" for a, b, c in (np.asarray(faces) + before).tolist()]
+        points, corners = np.ravel(vertices).tolist(), (np.ravel(faces) + before).tolist()
+        texts.append(f"o part{index}\n")
+        texts.append("v %.9g %.9g %.9g\n" * len(vertices) % tuple(points))
+        texts.append("f %d %d %d\n" * len(faces) % tuple(corners))
         before += len(vertices)
-    Path(path).write_text("".join(lines))
+    Path(path).write_text("".join(texts))
+
+
+def _shape(bullet, path: Path, world: dict, **kind: int) -> int:
+    """Bullet's number of the shape that a file holds."""
+    return bullet.createCollisionShape(bullet.GEOM_MESH, fileName=str(path), **kind, **world)
 
 
 def _patches(vertices: np.ndarray, faces: np.ndarray, count: int) -> list[np.ndarray]:

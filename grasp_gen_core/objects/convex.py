@@ -6,9 +6,9 @@ import hashlib
 import heapq
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import trimesh
@@ -25,16 +25,22 @@ TOLERANCE = 0.0001  # metres by which a hull is cut to have fewer vertices
 SLIVER = 1e-6  # of the mesh's volume: cuts along a face leave such crumbs
 
 
-class ConvexParts(NamedTuple):
+@dataclass(frozen=True)
+class ConvexParts:
     """Convex parts that together fill a mesh.
 
-    Attributes:
+    Args:
         parts: metres, in the mesh's frame.
-        volume_ratio: volume of the parts' union over the mesh's.
+        volume: of the mesh, m^3.
     """
 
     parts: list[trimesh.Trimesh]
-    volume_ratio: float
+    volume: float
+
+    @cached_property
+    def volume_ratio(self) -> float:
+        """Volume of the parts' union over the mesh's."""
+        return union_volume(self.parts) / self.volume
 
 
 def cache_folder() -> Path:
@@ -63,7 +69,7 @@ def convex_parts(mesh: trimesh.Trimesh) -> ConvexParts:
     check_solid(mesh)
     settings = (EXCESS, PART_EXCESS, MOST_PARTS, GOOD_CUT, TOLERANCE)
     parts = cached_parts("cut", mesh, settings, _cut)
-    return ConvexParts(parts, union_volume(parts) / mesh.volume)
+    return ConvexParts(parts, mesh.volume)
 
 
 def cached_parts(

@@ -26,8 +26,19 @@ def ball() -> trimesh.Trimesh:
 @pytest.fixture(scope="module")
 def grasps(hand) -> tuple[trimesh.Trimesh, torch.Tensor]:
     """A fruit of the shipped dataset and six of its grasps."""
+    return six_grasps("fruit")
+
+
+@pytest.fixture(scope="module")
+def can_grasps() -> tuple[trimesh.Trimesh, torch.Tensor]:
+    """The same of a can, whose many parts a hand touches all at once."""
+    return six_grasps("can")
+
+
+def six_grasps(family: str) -> tuple[trimesh.Trimesh, torch.Tensor]:
+    """The first object of a family that has six grasps, and these."""
     data = GraspDataset.load(DATA)
-    fruits = np.char.startswith(data.objects, "fruit:")
-    number = int(np.flatnonzero(fruits & (np.bincount(data.object_index) >= 6))[0])
+    members = np.char.startswith(data.objects, f"{family}:")
+    number = int(np.flatnonzero(members & (np.bincount(data.object_index) >= 6))[0])
     chosen = np.flatnonzero(data.object_index == number)[:6]
     return data.mesh(number), torch.tensor(data.mano[chosen])

@@ -98,6 +98,15 @@ def test_without_drift_the_displacement_is_the_same(ball, cup):
     assert thrown.unstable.tolist() == [True, False]
 
 
+def test_drift_is_what_a_run_without_gravity_gives(can_grasps, hand):
+    """To the last bit: nothing of the run with gravity is left in Bullet."""
+    mesh, mano = can_grasps
+    vertices, faces = hand(mano)[0].numpy(), hand.closed_faces.numpy()
+    both = SimTest(mesh)(vertices, faces)
+    alone = SimTest(mesh, gravity=(0, 0, 0), drift=False)(vertices, faces)
+    np.testing.assert_array_equal(both.drift_cm, alone.displacement_cm)
+
+
 def test_as_published(grasps, hand, cup):
     mug = make_object("mug", 0)
     assert union_volume(vhacd_parts(mug)) > 1.5 * mug.volume  # fat parts fill it

@@ -46,7 +46,8 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_parts_are_convex_and_fill_the_mesh(name):
     mesh = SHAPES[name]()
-    parts, ratio = convex_parts(mesh)
+    found = convex_parts(mesh)
+    parts, ratio = found.parts, found.volume_ratio
     assert ratio == pytest.approx(1, abs=0.05)
     assert mesh.convex_hull.volume > 1.05 * mesh.volume  # or there was nothing to cut
     for part in parts:
@@ -60,9 +61,9 @@ def test_parts_are_convex_and_fill_the_mesh(name):
 
 def test_a_convex_mesh_is_its_own_part():
     box = trimesh.creation.box((0.04, 0.06, 0.1))
-    parts, ratio = convex_parts(box)
-    assert len(parts) == 1 and ratio == pytest.approx(1)
-    np.testing.assert_allclose(parts[0].bounds, box.bounds)
+    found = convex_parts(box)
+    assert len(found.parts) == 1 and found.volume_ratio == pytest.approx(1)
+    np.testing.assert_allclose(found.parts[0].bounds, box.bounds)
 
 
 def test_parts_are_kept_on_disk_by_what_the_mesh_holds():
