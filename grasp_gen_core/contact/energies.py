@@ -76,15 +76,18 @@ def misfit(vertices: Tensor, grid: DistanceGrid, regions: HandRegions) -> Tensor
     return inside + pad_contact(vertices, distance, regions).tip.mean(dim=1)
 
 
-def penetration(vertex_distance: Tensor, sphere_distance: Tensor, radii: Tensor) -> Tensor:
+def penetration(
+    vertex_distance: Tensor, sphere_distance: Tensor, radii: Tensor, share: float = 1.0
+) -> Tensor:
     """(B,) squared depth of vertices and bone spheres inside the object, cm^2.
 
     Args:
         vertex_distance: (B, V) signed distances of hand vertices, metres.
         sphere_distance: (B, 5, S) of the bone spheres' centres, metres.
         radii: (5, S) metres.
+        share: vertices of the hand that each of these stands for.
     """
-    vertices = functional.relu(-CM * vertex_distance).square().sum(dim=1)
+    vertices = share * functional.relu(-CM * vertex_distance).square().sum(dim=1)
     return vertices + 3 * sphere_penetration(sphere_distance, radii)
 
 
@@ -129,16 +132,30 @@ def pad_contact(
         vertices: (B, V, 3) metres.
         distance: (B, V) signed distances of the vertices to the object, metres.
         regions: the hand's tables.
+        reach, squeeze: see `anchor_contact`.
+    """
+    anchors = regions.anchors
+    return anchor_contact(vertices[:, anchors], distance[:, anchors], reach, squeeze)
+
+
+def anchor_contact(
+    anchors: Tensor, distance: Tensor, reach: float = float("inf"), squeeze: float = 0.0
+) -> PadContact:
+    """`pad_contact` of the anchors themselves.
+
+    Args:
+        anchors: (B, 32, 3) metres.
+        distance: (B, 32) signed distances of them to the object, metres.
         reach: cm beyond which the pull fades; infinite pulls from anywhere.
         squeeze: metres that pads are pressed in, as soft skin is.
     """
-    length = smooth_length(distance[:, regions.anchors] + squeeze)
+    length = smooth_length(distance + squeeze)
     if reach < float("inf"):
         length = reach * torch.tanh(length / reach)
     fingers = length[:, :25].view(-1, 5, 5)  # each finger: proximal, middle, three distal anchors
     distal = fingers[:, :, 2:]
     nearest = torch.softmax(-4 * distal, dim=2)
-    places = vertices[:, regions.anchors[:25]].view(-1, 5, 5, 3)[:, :, 2:]
+    places = anchors[:, :25].view(-1, 5, 5, 3)[:, :, 2:]
     return PadContact(
         tip=(nearest * distal).sum(dim=2) + 0.15 * distal.mean(dim=2),
         middle=fingers[:, :, 1],

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,26 +14,10 @@ from torch import Tensor, nn
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand.mano_file import read_hand_file
 from grasp_gen_core.hand.regions import HandRegions
+from grasp_gen_core.hand.skinning import FlatHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, MANO_SIZE, TRANSL, check_side
 
 GENERIC_HAND = Path(__file__).with_name("generic_hand_RIGHT.npz")
-
-
-class Posed(NamedTuple):
-    """Some points of hands in their file's own frame, before transl.
-
-    Attributes:
-        turned: (B, 16, 3) rotation vectors of the joints.
-        rest: (B, K, 3) the points after the blend shapes, flat hand.
-        moved: (B, 16, 4, 4) what the joints do to points at rest.
-        points, joints: (B, K, 3) and (B, 16, 3).
-    """
-
-    turned: Tensor
-    rest: Tensor
-    moved: Tensor
-    points: Tensor
-    joints: Tensor
 
 
 class ManoHand(nn.Module):
@@ -137,10 +120,33 @@ class ManoHand(nn.Module):
         Returns:
             points (B, K, 3) and joints (B, 16, 3), metres.
         """
-        posed, transl = self._pose(mano, vertices), mano[:, None, TRANSL]
+        flat, wrist = self.flat(mano[:, BETAS], vertices), _turns(mano[:, GLOBAL_ORIENT])
+        points, joints = self.bend(flat, wrist, mano[:, HAND_POSE])
+        return points + mano[:, None, TRANSL], joints + mano[:, None, TRANSL]
+
+    def flat(self, betas: Tensor, vertices: Tensor) -> FlatHand:
+        """Some vertices (K,) of flat hands of shapes (B, 10), to be bent again and again."""
+        skeleton = self.rest_joints + torch.einsum("bk,jxk->bjx", betas, self.joint_directions)
+        return FlatHand.of(self.model, vertices, betas, skeleton)
+
+    def bend(self, flat: FlatHand, wrist: Tensor, hand_pose: Tensor) -> tuple[Tensor, Tensor]:
+        """Bent hands, their wrists where flat ones have them.
+
+        Args:
+            flat: of `flat`.
+            wrist: (B, 3, 3) rotations about the wrist.
+            hand_pose: (B, 45) axis-angle, radians.
+
+        Returns:
+            points (B, K, 3) and MANO's joints (B, 16, 3), metres.
+        """
+        turns = torch.cat([wrist[:, None], _turns(hand_pose.unflatten(1, (15, 3)))], dim=1)
         if self.mirrored:
-            return mirror_points(posed.points) + transl, mirror_points(posed.joints) + transl
-        return posed.points + transl, posed.joints + transl
+            turns = mirror_points(mirror_points(turns).mT).mT
+        bent = flat.bend(turns)
+        if self.mirrored:
+            return mirror_points(bent.points), mirror_points(bent.joints)
+        return bent.points, bent.joints
 
     def derivative(self, mano: Tensor, vertices: Tensor) -> Tensor:
         """How the points of `carry` move with the parameters, without automatic differentiation.
@@ -152,20 +158,23 @@ class ManoHand(nn.Module):
             (B, K, 3, 61) for each change of a parameter; one of global_orient is a turn in space,
             about the wrist, that comes after the hand's own.
         """
-        posed, model, count = self._pose(mano, vertices), self.model, len(mano)
-        rotation, weights = posed.moved[:, :, :3, :3], model.lbs_weights[vertices]
+        if self.mirrored:
+            mano = mirror_mano(mano)
+        turned, model, count = mano[:, 10:58].unflatten(1, (16, 3)), self.model, len(mano)
+        posed = self.flat(mano[:, BETAS], vertices).bend(_turns(turned))
+        rotation, weights = posed.rotation, model.lbs_weights[vertices]
         # Turns are about the joints' axes as what they hang on holds them; nothing holds the wrist.
         holder = torch.cat([rotation[:, :1], rotation[:, model.parents[1:]]], dim=1)
-        slopes = torch.func.vmap(lambda way: torch.func.jvp(_turns, (posed.turned,), (way,))[1])(
+        slopes = torch.func.vmap(lambda way: torch.func.jvp(_turns, (turned,), (way,))[1])(
             torch.eye(3).to(mano)[:, None, None].expand(-1, count, 16, -1)
         ).permute(1, 2, 3, 4, 0)  # (B, 16, 3, 3, 3), the parameter last
-        spins = torch.einsum("bjxyp,bjzy->bjxzp", slopes, _turns(posed.turned))
+        spins = torch.einsum("bjxyp,bjzy->bjxzp", slopes, _turns(turned))
         axes = torch.stack([spins[:, :, 2, 1], spins[:, :, 0, 2], spins[:, :, 1, 0]], dim=2)
         axes = holder @ axes
         axes[:, 0] = torch.eye(3).to(mano)
         # What hangs on a joint, as weights (K, 16) and as weighted places (B, K, 3, 16).
-        places = torch.einsum("bjxy,bky->bkxj", rotation, posed.rest)
-        places = (places + posed.moved[:, None, :, :3, 3].mT) * weights[:, None]
+        places = torch.einsum("bjxy,byk->bkxj", rotation, posed.rest)
+        places = (places + posed.shift[:, None].mT) * weights[:, None]
         levers = places @ self.hangs - (weights @ self.hangs)[:, None] * posed.joints[:, None].mT
         by_turn = torch.linalg.cross(axes.permute(0, 2, 1, 3)[:, None], levers[..., None], dim=2)
         # The blend shapes move points at rest, which their rotations carry.
@@ -186,25 +195,6 @@ class ManoHand(nn.Module):
         if self.mirrored:
             return mirror_points(mirror_mano(found).mT).mT
         return found
-
-    def _pose(self, mano: Tensor, vertices: Tensor) -> Posed:
-        from smplx.lbs import batch_rigid_transform
-
-        if self.mirrored:
-            mano = mirror_mano(mano)
-        model, betas = self.model, mano[:, BETAS]
-        turned = mano[:, 10:58].unflatten(1, (16, 3))
-        turns = _turns(turned)
-        skeleton = self.rest_joints + torch.einsum("bk,jxk->bjx", betas, self.joint_directions)
-        joints, moved = batch_rigid_transform(turns, skeleton, model.parents)
-        bent = (turns[:, 1:] - torch.eye(3, device=mano.device)).flatten(1)
-        bulges = model.posedirs.view(len(model.posedirs), -1, 3)[:, vertices]
-        rest = model.v_template[vertices]
-        rest = rest + torch.einsum("bk,vxk->bvx", betas, model.shapedirs[vertices])
-        rest = rest + torch.einsum("bp,pvx->bvx", bent, bulges)
-        carried = torch.einsum("vj,bjxy->bvxy", model.lbs_weights[vertices], moved[:, :, :3])
-        points = (carried[..., :3] @ rest[..., None])[..., 0] + carried[..., 3]
-        return Posed(turned, rest, moved, points, joints)
 
     def skeleton(self, mano: Tensor) -> Tensor:
         """(B, 21, 3) the joints of `forward`, without the work of its surface."""

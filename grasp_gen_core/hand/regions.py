@@ -13,6 +13,7 @@ from torch import nn
 PARTS = ("thumb", "index", "middle", "ring", "little", "palm")
 FIRST_JOINT = (13, 1, 4, 10, 7)  # MANO's first joint of thumb, index, middle, ring, little
 ANCHORS = {"distal": 3, "middle": 1, "proximal": 1, "palm": 7}  # 5 x 5 + 7 = 32
+SPARSE = 384  # vertices that stand for all where many hands are tried
 
 # Degrees: flexion, deviation (of the fingers towards the little finger, of the thumb out of the
 # palm's front), twist (negative opposes the thumb). After the ranges of motion of
@@ -46,6 +47,7 @@ class HandRegions(nn.Module):
         anchors: (32,) vertices on the palmar side (CHOIR's hand anchors): five for each finger
             (three on the distal pad), seven on the palm.
         nearest_anchor: (778,) long, the anchor nearest to each vertex at rest.
+        sparse: (384,) vertices spread evenly over the surface, the anchors first.
         index_side: (3,) vertices on the index finger's radial side, which a key is pressed against.
         zones: (778,) long, contact zone 0..4 = fingertip pads thumb to little, 5 = palm, -1 = none
             (GraspTTA, Fig. 5).
@@ -104,6 +106,7 @@ class HandRegions(nn.Module):
             "palmar": palmar,
             "anchors": anchors,
             "nearest_anchor": apart.argmin(axis=1),
+            "sparse": farthest_points(template, anchors, SPARSE),
             "index_side": index_side(template, normals, weights, joints),
             "zones": zones,
             "joint_axes": axes.astype(np.float32),
@@ -219,6 +222,16 @@ def choose_anchors(
             anchors += spread(template, pad, ANCHORS[name])
     palm = (parts == 5) & palmar & in_front_of_wrist(template, joints)
     return np.array(anchors + spread(template, np.flatnonzero(palm), ANCHORS["palm"]))
+
+
+def farthest_points(template: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
+    """(count,) vertices, the first ones given, each other as far as can be from those before."""
+    chosen = list(first)
+    apart = np.linalg.norm(template[:, None] - template[chosen], axis=2).min(axis=1)
+    while len(chosen) < count:
+        chosen.append(int(apart.argmax()))
+        apart = np.minimum(apart, np.linalg.norm(template - template[chosen[-1]], axis=1))
+    return np.array(chosen)
 
 
 def index_side(

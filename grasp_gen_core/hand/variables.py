@@ -16,9 +16,10 @@ class HandVariables:
     Args:
         hand: the hand model.
         mano: (B, 61) where to start; shape coefficients stay as they are.
+        vertices: (K,) numbers of those that are asked for; None for all.
     """
 
-    def __init__(self, hand: ManoHand, mano: Tensor) -> None:
+    def __init__(self, hand: ManoHand, mano: Tensor, vertices: Tensor | None = None) -> None:
         self.hand, self.betas = hand, mano[:, BETAS].detach()
         mano = mano.detach()
         rotation = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
@@ -26,20 +27,18 @@ class HandVariables:
         self.transl = mano[:, TRANSL].clone().requires_grad_()
         self.angles = hand.regions.to_angles(mano[:, HAND_POSE]).clone().requires_grad_()
         self.clamp()
-        # The wrist turns about its own joint, which the shape coefficients move.
-        self._root = hand.root(self.betas)[:, None]
+        tips = hand.regions.tips
+        if vertices is None:
+            vertices = torch.arange(len(hand.parts), device=tips.device)
+        self._flat = hand.flat(self.betas, torch.cat([tips, vertices]))
 
     def surface(self) -> tuple[Tensor, Tensor]:
-        """(B, 778, 3) vertices and (B, 21, 3) joints, differentiable in all variables."""
-        still = self.transl.new_zeros(len(self.transl), 3)
-        local = torch.cat([self.betas, still, self.pose(), still], dim=1)
-        vertices, joints = self.hand(local)
-        rotation = roma.special_gramschmidt(self.rotation)
-        shift = self._root + self.transl[:, None]
-        return (
-            (vertices - self._root) @ rotation.mT + shift,
-            (joints - self._root) @ rotation.mT + shift,
-        )
+        """(B, K, 3) vertices and (B, 21, 3) joints, differentiable in all variables."""
+        wrist = roma.special_gramschmidt(self.rotation)
+        points, joints = self.hand.bend(self._flat, wrist, self.pose())
+        tips, points = points.split((5, points.shape[1] - 5), dim=1)
+        shift = self.transl[:, None]
+        return points + shift, torch.cat([joints, tips], dim=1) + shift
 
     def parameters(self) -> list[Tensor]:
         """The free variables, for an optimiser."""

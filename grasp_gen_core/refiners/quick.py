@@ -17,7 +17,7 @@ STEPS = 50
 BETAS = (0.5, 0.6)
 # Skin gives way under what it holds: that deep it costs nothing, and pads are pressed in further.
 # A hand that only touches lets go of what it should hold.
-SKIN, SQUEEZE = 0.0015, 0.003  # metres
+SKIN, SQUEEZE = 0.0012, 0.003  # metres
 
 
 def refine(
@@ -41,7 +41,9 @@ def refine(
         (B, 61) refined hands, joint angles within their limits.
     """
     regions, centre = hand.regions, points.mean(dim=0)
-    variables = HandVariables(hand, mano)
+    # Half of the vertices say as much of where the skin is too deep.
+    variables = HandVariables(hand, mano, regions.sparse)
+    share = len(hand.parts) / len(regions.sparse)
     proposed = variables.angles.detach().clone()
     start = variables.transl.detach().clone()
     strength = energies.thumb_against_fingers(torch.ones(len(mano), 5, device=mano.device))
@@ -60,15 +62,16 @@ def refine(
         vertices, joints = variables.surface()
         distance = grid(vertices)
         centres, radii = energies.bone_spheres(joints, regions)
+        anchors = vertices[:, : len(regions.anchors)], distance[:, : len(regions.anchors)]
         # Whether a pad takes part follows from how near the proposal brought it.
-        tips = energies.pad_contact(vertices, distance, regions, reach=4.0, squeeze=SQUEEZE)
-        pads = energies.pad_contact(vertices, distance, regions, reach=1.0, squeeze=SQUEEZE)
+        tips = energies.anchor_contact(*anchors, reach=4.0, squeeze=SQUEEZE)
+        pads = energies.anchor_contact(*anchors, reach=1.0, squeeze=SQUEEZE)
         normals = energies.surface_normal(grid, tips.points)
         energy = (
             tips.tip.sum(dim=1)
             + (0.4 * pads.middle + 0.3 * pads.proximal).sum(dim=1)
             + pads.palm
-            + 12 * energies.penetration(distance + SKIN, grid(centres) + SKIN, radii)
+            + 12 * energies.penetration(distance + SKIN, grid(centres) + SKIN, radii, share)
             + 4 * energies.self_penetration(centres, radii)
             + energies.force_closure(tips.points, normals, strength, centre)
             + 0.3 * energies.coupling(variables.angles)
