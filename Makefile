@@ -12,7 +12,7 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH ROS_DIST
 TORCH_INDEX := $(if $(wildcard /proc/driver/nvidia/version),,\
 	--extra-index-url https://download.pytorch.org/whl/cpu --retries 1)
 
-.PHONY: help setup demo test lint platforms bench clean
+.PHONY: help setup demo test lint platforms bench wheels gpu clean
 
 help:
 	@echo "make demo [CLOUD=path]  grasps for a mug, or for your mesh or cloud file, in demo_out/"
@@ -20,6 +20,8 @@ help:
 	@echo "make lint               ruff, check and format"
 	@echo "make platforms          set-up, demo and some tests on every Python there is, as a table"
 	@echo "make bench              all benchmarks"
+	@echo "make gpu                times and agreement on a CUDA machine with torch, in 8 minutes"
+	@echo "make wheels             what make gpu lacks on a machine without a network, in wheels/"
 	@echo "make setup              only make $(VENV) ready"
 	@echo "make clean              remove $(VENV) and everything built"
 
@@ -41,8 +43,27 @@ platforms:
 bench: setup
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit; done
 
+# For a machine that has torch and the large libraries, but no network: what else `make gpu` needs,
+# for that machine's Python. Not in a virtual environment, as one that is made by the Python of
+# another one doesn't see that one's packages.
+CARRIED := diffusers|manifold3d|roma|smplx|trimesh
+WHEELS_PYTHON ?= 3.12
+OUT ?= docs/results
+
+wheels:
+	grep -E "^($(CARRIED))==" requirements.txt | $(PYTHON) -m pip download --no-deps --dest wheels \
+	    --only-binary=:all: --python-version $(WHEELS_PYTHON) --platform manylinux_2_28_x86_64 \
+	    --platform manylinux2014_x86_64 --requirement /dev/stdin
+
+gpu:
+	@mkdir -p .gpu
+	$(if $(wildcard wheels/*.whl),$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade \
+	    --target .gpu wheels/*.whl)
+	@ln -sfn ../training .gpu/grasp_gen_training
+	PYTHONPATH=$(CURDIR):$(CURDIR)/.gpu $(PYTHON) benchmarks/gpu.py --out $(OUT)/gpu.json
+
 clean:
-	rm -rf $(VENV) .setup build install log demo_out *.egg-info
+	rm -rf $(VENV) .gpu wheels .setup build install log demo_out *.egg-info
 
 # Each step leaves a stamp when it is done, and runs again when what it was made from changes.
 STEP := @.ci/step $(VENV)

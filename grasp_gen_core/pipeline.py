@@ -46,7 +46,9 @@ FARTHEST = 1.0  # metres between the object and a hand that is to be refined
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
 GRID_PITCH = 0.004
 REFINED = 2  # promising proposals that are refined for each grasp returned; ranking keeps the best
-PORTION = 32  # grasps made between looks at whether to stop; more at once isn't faster on a CPU
+# Grasps made between looks at whether to stop. More at once isn't faster on a CPU; a GPU gets as
+# many as it has room for, whose decoders grasp_tta trains one by one.
+PORTION, GPU_PORTION = 32, 256
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
 OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
 
@@ -124,6 +126,7 @@ class GraspPipeline:
         if contact not in CONTACTS:
             raise InputError(f"contact: {contact!r}, accepted are {', '.join(CONTACTS)}")
         self.device = select_device(device)
+        self.portion = PORTION if self.device.type == "cpu" else GPU_PORTION
         self.side = check_side(side)
         # Everything works on right hands; left ones are mirror images of both cloud and hand.
         self.hand = ManoHand(hand, "right").to(self.device)
@@ -247,7 +250,7 @@ class GraspPipeline:
             portions = []
             # Last digits depend on what is computed together, and refinement makes millimetres of
             # them: hands that somebody gave are refined each by itself.
-            for portion in mano.split(1 if num is None else PORTION * REFINED):
+            for portion in mano.split(1 if num is None else self.portion * REFINED):
                 heed(stop)
                 portions.append(self.refine(portion, scene.cloud, scene.grid, stop))
             mano = torch.cat(portions)
@@ -284,9 +287,9 @@ class GraspPipeline:
         """(num * generator.proposals, 61) unrefined hands."""
         surface = (scene.normals, scene.grid) if self.generator.knows_surface else ()
         portions = []
-        for first in range(0, num, PORTION):
+        for first in range(0, num, self.portion):
             heed(stop)
-            count = min(PORTION, num - first) * self.generator.proposals
+            count = min(self.portion, num - first) * self.generator.proposals
             with torch.no_grad():
                 portions.append(self.generator.sample(scene.cloud, count, rng, *surface))
         mano = torch.cat(portions)

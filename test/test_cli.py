@@ -243,6 +243,19 @@ def test_generate_writes_all_its_files(folder, tmp_path, name, refiner):
 
 
 @needs_weights
+@needs_weights
+@pytest.mark.parametrize("name", ["can.npz", "can.ply"])
+def test_grasps_need_no_open3d(folder, tmp_path, name):
+    (tmp_path / "open3d.py").write_text("raise ImportError('not here')\n")
+    path = os.pathsep.join([str(tmp_path), os.path.dirname(os.path.dirname(__file__))])
+    options = ("--num", 2, "--device", "cpu", "--quiet")
+    made = run("generate", folder / name, *options, cwd=tmp_path, PYTHONPATH=path)
+    assert made.returncode == 0 and made.stderr == ""
+    grasps = GraspSet.load(tmp_path / "grasps.npz")
+    distance = np.linalg.norm(grasps.vertices[:, :, None] - grasps.points[::8], axis=3)
+    assert distance.min(axis=(1, 2)).max() < 0.01
+
+
 def test_same_seed_same_file(folder, tmp_path, capsys):
     def generate(seed, out):
         out = tmp_path / out

@@ -21,6 +21,7 @@ from grasp_gen_training.data import HeldOut
 
 HANDS = 8  # sampled for each held-out object
 SHOWN = ("train/loss", "validation/penetration_depth_cm", "validation/contact_ratio_pct")
+SHOW_EVERY = 20  # steps
 PITCH = 0.001  # metres between the lines of the volume: enough for means, and faster
 
 
@@ -119,10 +120,11 @@ class Progress(lightning.Callback):
         self.bar = tqdm(desc=self.words, total=steps, initial=done, unit="step", disable=self.quiet)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_) -> None:
-        metrics = trainer.callback_metrics
-        found = {name.partition("/")[2]: metrics[name] for name in SHOWN if name in metrics}
-        words = {name: f"{float(value):.3g}" for name, value in found.items()}
-        self.bar.set_postfix(words, refresh=False)
+        if trainer.global_step % SHOW_EVERY == 1:  # a GPU would be waited for in every step
+            metrics = trainer.callback_metrics
+            found = {name.partition("/")[2]: metrics[name] for name in SHOWN if name in metrics}
+            words = {name: f"{float(value):.3g}" for name, value in found.items()}
+            self.bar.set_postfix(words, refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
 
     def teardown(self, *_, **__) -> None:

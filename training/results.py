@@ -50,7 +50,8 @@ QUALITY = (0.5, 1, 2, 5, 10)  # cm^3
 MARK = re.compile(r"(<!-- table: ([\w,=. ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TIME = "time per grasp [s]"
 REFINERS = ("none", *refiners.NAMES)
-KINDS = ("compare", "views", "objects", "protocols", "quality", "chosen", "refine")
+KINDS = ("compare", "views", "objects", "protocols", "quality", "chosen", "refine", "gpu")
+STAGES = ("cloud", "generate", "refine", "rank")
 OPTION = ","  # before a sampling option in a method's name
 NOISY = "perturbed"  # in place of a generator where grasps are refined
 
@@ -183,6 +184,59 @@ class Records:
                 rows.append({"view": view, "method": label(generator, refiner), **shares})
                 used.append(record)
         return table(rows) + caption(used)
+
+    def gpu(self) -> str:
+        """What benchmarks/gpu.py found: stages, training, and how alike the devices' grasps are."""
+        path = self.folder / "gpu.json"
+        if not path.exists():
+            return "\nNot measured.\n"
+        found = json.loads(path.read_text())
+        tables = [
+            table([columns(row) for row in found[section]])
+            for section, columns in (
+                ("stages", _stages), ("training", _training), ("agreement", _agreement),
+            )
+        ]  # fmt: skip
+        where = f"{found['device']}, {found['machine']}, torch {found['torch']}"
+        return "\n\n".join([*tables, f"*`{found['command']}`; {where}; {found['date']}.*\n"])
+
+
+def _stages(row: dict) -> dict[str, str]:
+    """Seconds of a call; of one that took too long or found no memory there are none."""
+    seconds = row["seconds"]
+    return {
+        "method": row["method"],
+        "grasps": str(row.get("grasps", "–")),
+        **{f"{stage} [s]": _number(seconds.get(stage), 4) for stage in STAGES},
+        "total [s]": _number(sum(seconds.values()) if seconds else None, 4),
+        "calls": str(row["calls"]),
+        "memory [GB]": row.get("memory") or _number(row.get("memory_gb"), 2),
+    }
+
+
+def _training(row: dict) -> dict[str, str]:
+    return {
+        "config": row["config"],
+        "batch": str(row["batch"]),
+        "steps": str(row["steps"]),
+        "steps per second": _number(row.get("per_second"), 1),
+        "memory [GB]": _number(row.get("memory_gb"), 2),
+    }
+
+
+def _agreement(row: dict) -> dict[str, str]:
+    names = ("score", "penetration_depth_cm", "contact_fingers", "net_wrench")
+    return {
+        "method": row["method"],
+        "device": row["device"],
+        "grasps": str(row["grasps"]),
+        **{name.replace("_", " "): _number(row.get(name), 3) for name in names},
+        "made again, off by": _number(row.get("apart"), 6),
+    }
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def place(name: str, names: tuple[str, ...]) -> int:

@@ -24,6 +24,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from grasp_gen_core.contact.maps import distances
 from grasp_gen_core.hand import HandRegions, vertex_normals
 
 SIDE = 16  # points along an edge of the grid
@@ -83,7 +84,7 @@ def object_field(points: Tensor) -> Tensor:
     if points.device.type == "cpu":  # a tree is four times faster there
         trees = [cKDTree(cloud) for cloud in points.numpy()]
         return torch.from_numpy(np.stack([tree.query(grid)[0] for tree in trees])).to(points)
-    fields = [torch.cdist(grid.expand(len(p), -1, -1), p).amin(dim=2) for p in points.split(CHUNK)]
+    fields = [distances(grid.expand(len(p), -1, -1), p).amin(dim=2) for p in points.split(CHUNK)]
     return torch.cat(fields)
 
 
@@ -130,7 +131,7 @@ def contact_weights(points: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
     for p, v, n in zip(
         points.split(CHUNK), vertices.split(CHUNK), normals.split(CHUNK), strict=True
     ):
-        apart = torch.cdist(v, p)
+        apart = distances(v, p)
         along = n @ p.mT - (n * v).sum(dim=2, keepdim=True)
         counts.append(((apart <= CONE) & (along >= CONE_COSINE * apart)).sum(dim=2))
     return torch.cat(counts)
@@ -152,7 +153,9 @@ def fit_gaussians(vertices: Tensor, weights: Tensor, regions: HandRegions) -> Te
     apart = vertices - anchors[:, owner]
     share = weights.float()[..., None]
     moments = torch.cat([share, share * apart, share * outer(apart)], dim=2)
-    sums = moments.new_zeros(len(vertices), anchors.shape[1], 13).index_add_(1, owner, moments)
+    # A product has one order of summation on every device, index_add none on CUDA.
+    owned = owner == torch.arange(anchors.shape[1], device=owner.device)[:, None]
+    sums = owned.to(moments) @ moments
     touched = sums[..., 0] > 0
     sums = sums[..., 1:] / sums[..., :1].clamp(min=1e-9)
     mean = sums[..., :3]

@@ -50,6 +50,8 @@ def distances(points: Tensor, others: Tensor) -> Tensor:
 
 def pick(rows: Tensor, index: Tensor) -> Tensor:
     """(B, N, C) rows (B, V, C) with the numbers (B, N)."""
+    if rows.device.type != "cpu":  # the gradient of `gather` is summed in any order there
+        return rows[torch.arange(len(rows), device=rows.device)[:, None], index]
     return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 

@@ -39,8 +39,7 @@ from grasp_gen_core.generators.layers.losses import is_inside
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
-from grasp_gen_core.hand import PARTS, ManoHand
-from grasp_gen_core.hand.regions import FIRST_JOINT
+from grasp_gen_core.hand import PARTS, HandRegions, ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
 CM = 100.0
@@ -379,7 +378,8 @@ class SkeletalGate(nn.Module):
         """Free joint variables (B, 45) of `HandRegions.within_limits`, corrected."""
         still = betas.new_zeros(len(betas), 3)
         pose = hand.regions.to_pose(hand.regions.within_limits(free))
-        bends = bone_angles(hand.skeleton(torch.cat([betas, still, pose, still], dim=1)))
+        joints = hand.skeleton(torch.cat([betas, still, pose, still], dim=1))
+        bends = bone_angles(joints, hand.regions)
         correction = self.outside(self.layer(self.inside(free.view(-1, 15, 3)) + self.joint))
         return free + self.gate(bends) * correction.flatten(1)
 
@@ -468,21 +468,23 @@ class GatedLayer(nn.Module):
         return state + self.out(torch.tanh(value) * torch.sigmoid(gate))
 
 
-def bone_angles(joints: Tensor) -> Tensor:
+def bone_angles(joints: Tensor, regions: HandRegions) -> Tensor:
     """(B, 15) angles between neighbouring bones at each finger's three joints (Eq. 7), radians.
 
     Args:
         joints: (B, 21, 3) metres.
+        regions: the hand's tables.
     """
-    chains = [[0, first, first + 1, first + 2, 16 + i] for i, first in enumerate(FIRST_JOINT)]
-    bones = functional.normalize(joints[:, chains].diff(dim=2), dim=3)
+    ends = joints[:, regions.bones.view(5, 4, 2)]
+    bones = functional.normalize(ends[..., 1, :] - ends[..., 0, :], dim=3)
     cosine = -(bones[:, :, :-1] * bones[:, :, 1:]).sum(dim=3)
     return torch.acos(cosine.clamp(-0.9999, 0.9999)).flatten(1)
 
 
 def rotation_6d(sixd: Tensor) -> Tensor:
     """(B, 3, 3) rotations from (B, 6) numbers, the identity from zeros (Zhou et al. 2019)."""
-    return roma.special_gramschmidt(sixd.view(-1, 3, 2) + torch.eye(3).to(sixd)[:, :2])
+    unturned = torch.eye(3, 2, dtype=sixd.dtype, device=sixd.device)
+    return roma.special_gramschmidt(sixd.view(-1, 3, 2) + unturned)
 
 
 def perplexity(index: Tensor) -> Tensor:

@@ -192,7 +192,7 @@ class FastGrasp(Network):
         distance, index = nearest(points, vertices)
         inside = is_inside(points, vertices, index, hand.closed_faces)
         signed = torch.where(inside, -distance, distance) / FELT
-        far = torch.ones(len(mano), len(regions.anchors)).to(signed)
+        far = signed.new_ones(len(mano), len(regions.anchors))
         depth = far.scatter_reduce(1, regions.nearest_anchor[index], signed, "amin").clamp(min=-1)
         anchors = vertices[:, regions.anchors]
         offset = pick(points, nearest(anchors, points)[1]) - anchors
@@ -249,7 +249,8 @@ class FastGrasp(Network):
         """Eq. 7 of adapted hands; what they are compared with is what the diffusion drew."""
         with torch.no_grad():
             feature = self.look(view)
-            z1 = self.draw(feature, torch.randn(len(view), self.config.latent).to(feature))
+            noise = torch.randn(len(view), self.config.latent, device=view.device)
+            z1 = self.draw(feature, noise)
             drawn = self.decode(z1)
             vertices, _ = self.hand(drawn)
             half = len(z1) // 2  # have been adapted once: the module also learns where to stop

@@ -285,10 +285,10 @@ class ContactNet(Network):
 
     def disturb(self, mano: Tensor) -> Tensor:
         """Hands (B, 61) near the true ones, as the ones to be adapted are."""
-        config, strength = self.config, torch.rand(len(mano), 1).to(mano)
-        turn = config.noise_turn * strength * torch.randn(len(mano), 3).to(mano)
-        pose = config.noise_pose * strength * torch.randn(len(mano), 45).to(mano)
-        away = config.noise_place * strength * torch.randn(len(mano), 3).to(mano)
+        config, strength = self.config, torch.rand_like(mano[:, :1])
+        turn = config.noise_turn * strength * torch.randn_like(mano[:, GLOBAL_ORIENT])
+        pose = config.noise_pose * strength * torch.randn_like(mano[:, HAND_POSE])
+        away = config.noise_place * strength * torch.randn_like(mano[:, TRANSL])
         turned = roma.rotvec_composition((turn, mano[:, GLOBAL_ORIENT]))
         pose = mano[:, HAND_POSE] + pose
         return torch.cat([mano[:, BETAS], turned, pose, mano[:, TRANSL] + away], dim=1)

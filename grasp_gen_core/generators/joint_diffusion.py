@@ -187,7 +187,9 @@ class JointDiffusion(Network):
         field, contacts = self.draw(thing, noisy, tokens, noise, REFINING_STEPS)
         fitted = fit_field(field, hand, start, shape=None).mano
         cost = misfit(hand(hand.move(fitted, rotation, centre))[0], grid, hand.regions)
-        best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(count).to(cost.device)
+        best = cost.view(DRAWS, count).argmin(dim=0) * count + torch.arange(
+            count, device=cost.device
+        )
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
         touching = self.touch(*chosen, grid, stop)
         return quick.refine(touching, points, grid, stop, hand=hand)

@@ -50,7 +50,7 @@ class FlatHand(NamedTuple):
 
     def bend(self, turns: Tensor) -> BentHand:
         """Turned about the joints (B, 16, 3, 3)."""
-        bent = (turns[:, 1:] - torch.eye(3).to(turns)).flatten(1)
+        bent = (turns[:, 1:] - torch.eye(3, dtype=turns.dtype, device=turns.device)).flatten(1)
         rest = self.points + (bent @ self.poses).view_as(self.points)
         joints, rotation, shift = chained(turns, self.joints)
         moves = torch.cat([rotation, shift[..., None]], dim=3).permute(0, 2, 3, 1)

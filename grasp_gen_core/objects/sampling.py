@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import trimesh
+from scipy.sparse import coo_matrix, identity
 from scipy.spatial import cKDTree
 
 from grasp_gen_core.errors import InputError
+from grasp_gen_core.objects.squares import Squares
 
 NUM_NEIGHBOURS = 12
 NUM_DIRECTIONS = 64
@@ -81,31 +83,45 @@ def outward_normals(points: np.ndarray, viewpoint: np.ndarray | None = None) -> 
     Returns:
         (N, 3) float32.
     """
-    import open3d as o3d
-
     if viewpoint is None:
         viewpoint = np.zeros(3) if origin_may_be_camera(points) else points.mean(axis=0)
     centre = np.mean(points, axis=0, dtype=np.float64)
     points = points - centre
     towards = viewpoint - centre - points
-    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
-    cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(NUM_NEIGHBOURS))
-    normals = np.array(cloud.normals)
-    distance, neighbours = cKDTree(points).query(points, k=range(2, NUM_NEIGHBOURS + 2), workers=-1)
+    tree = cKDTree(points)
+    distance, neighbours = tree.query(points, k=range(2, NUM_NEIGHBOURS + 2), workers=-1)
+    own = np.arange(len(points))
+    normals = _flattest(points[np.column_stack([own, neighbours[:, :-1]])])
     spacing = distance[:, 7] * np.sqrt(np.pi / 8.5)  # side of the square each point stands for
 
     if _is_camera_view(points, normals, towards, spacing, neighbours):
         noise = DEPTH_NOISE * np.median(np.linalg.norm(towards, axis=1)) ** 2
         radius = min(6 * noise, COARSEST * np.ptp(points, axis=0).max())
         if radius > np.median(distance[:, -1]):
-            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamRadius(radius))
-            normals = np.asarray(cloud.normals)
+            normals = _flattest_within(tree, radius, normals)
         openness = np.einsum("nd,nd->n", normals, towards)
     else:
-        surface = _squares(points, normals, 2 * spacing)  # of twice the side: no gaps
-        openness = _openness(points, normals, spacing, surface)
+        openness = _openness(points, normals, spacing)
         openness = _agree(openness, points, normals, neighbours)
     return (normals * np.where(openness < 0, -1, 1)[:, None]).astype(np.float32)
+
+
+def _flattest(groups: np.ndarray) -> np.ndarray:
+    """(N, 3) unit directions in which groups of points (N, K, 3) extend least."""
+    groups = groups - groups.mean(axis=1, keepdims=True)
+    return np.linalg.eigh(np.swapaxes(groups, 1, 2) @ groups)[1][..., 0]
+
+
+def _flattest_within(tree: cKDTree, radius: float, normals: np.ndarray) -> np.ndarray:
+    """The same of all points within a radius of each; the normals (N, 3) where these are few."""
+    points, (first, second) = tree.data, tree.query_pairs(radius, output_type="ndarray").T
+    count = len(points)
+    pairs = coo_matrix((np.ones(len(first)), (first, second)), shape=(count, count)).tocsr()
+    squares = (points[:, :, None] * points[:, None]).reshape(count, 9)
+    sums = (pairs + pairs.T + identity(count)) @ np.column_stack([np.ones(count), points, squares])
+    mean = sums[:, 1:4] / sums[:, :1]
+    spread = (sums[:, 4:] / sums[:, :1]).reshape(-1, 3, 3) - mean[:, :, None] * mean[:, None]
+    return np.where(sums[:, :1] < 3, normals, np.linalg.eigh(spread)[1][..., 0])
 
 
 def origin_may_be_camera(points: np.ndarray) -> bool:
@@ -114,24 +130,6 @@ def origin_may_be_camera(points: np.ndarray) -> bool:
     That of an object's own frame is inside it, and sees a part of its surface from within.
     """
     return float(np.linalg.norm(points, axis=1).min()) > NEAREST_GUESSED
-
-
-def _squares(points: np.ndarray, normals: np.ndarray, sides: np.ndarray):
-    """The cloud as a raycasting scene of one square per point, square to its normal."""
-    from open3d.t.geometry import RaycastingScene
-
-    across = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
-    across *= sides[:, None] / 2 / np.linalg.norm(across, axis=1, keepdims=True)
-    along = np.cross(normals, across)
-    corners = [points + across + along, points - across + along]
-    corners += [points - across - along, points + across - along]
-    faces = 4 * np.arange(len(points))[:, None, None] + [[0, 1, 2], [0, 2, 3]]
-    scene = RaycastingScene()
-    scene.add_triangles(
-        np.stack(corners, axis=1).reshape(-1, 3).astype(np.float32),
-        faces.reshape(-1, 3).astype(np.uint32),
-    )
-    return scene
 
 
 def _is_camera_view(
@@ -156,22 +154,22 @@ def _is_camera_view(
     height = np.einsum("nkd,nd->nk", points[neighbours], normals)
     lift = np.maximum(0.3 * spacing, 2 * np.median(height.std(axis=1)))
     starts = points + towards * (lift / np.linalg.norm(towards, axis=1))[:, None]
-    rays = np.concatenate([starts, towards], axis=1, dtype=np.float32)
-    hidden = _squares(points, normals, spacing).test_occlusions(rays).numpy()
+    hidden = Squares(points, normals, spacing).hide_from(eye, starts)
     return hidden.mean() < 1 - SEEN_BY_CAMERA
 
 
-def _openness(points: np.ndarray, normals: np.ndarray, spacing: np.ndarray, surface) -> np.ndarray:
+def _openness(points: np.ndarray, normals: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """(N,) how much more of the world is in sight above each point than below it, -1 to 1."""
+    surface = Squares(points, normals, 2 * spacing)  # of twice the side: no gaps
     directions = _sphere_directions(NUM_DIRECTIONS)
     cosines = normals @ directions.T
     cosines[np.abs(cosines) < GRAZING] = 0
-    # A ray starts a little off its own square, on the side it leaves to.
-    lift = np.sign(cosines) * 0.3 * spacing[:, None]
-    starts = points[:, None] + lift[..., None] * normals[:, None]
-    rays = [starts, np.broadcast_to(directions, starts.shape)]
-    hidden = surface.test_occlusions(np.concatenate(rays, axis=-1, dtype=np.float32)).numpy()
-    cosines[hidden] = 0
+    for direction, cosine in zip(directions, cosines.T, strict=True):
+        rays = np.flatnonzero(cosine)
+        # A ray starts a little off its own square, on the side it leaves to.
+        lift = np.sign(cosine[rays]) * 0.3 * spacing[rays]
+        hidden = surface.hide_along(direction, points[rays] + lift[:, None] * normals[rays])
+        cosine[rays[hidden]] = 0
     # In relation to all that is in sight, so that the inside of a deep cup has its say.
     return cosines.sum(axis=1) / np.abs(cosines).sum(axis=1).clip(0.5)
 

@@ -197,7 +197,8 @@ def place_cost(points: Tensor, places: Tensor) -> Cost:
     apart = points[:, :, None] - places
     side = apart.square().sum(dim=3).argmin(dim=2, keepdim=True)
     apart = apart.take_along_dim(side[..., None], dim=2)[:, :, 0]
-    identity = torch.eye(3).to(points).expand(*points.shape[:2], 3, 3)
+    identity = torch.eye(3, dtype=points.dtype, device=points.device)
+    identity = identity.expand(*points.shape[:2], 3, 3)
     return apart.square().sum(dim=(1, 2)), apart, identity
 
 
@@ -332,7 +333,9 @@ def levenberg_marquardt(
         scale = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-12).rsqrt()
         normal = scale[:, :, None] * normal * scale[:, None]
         ridge = torch.diag_embed(damping[:, None].expand_as(scale))
-        change = scale * torch.linalg.solve(normal + ridge, -(scale * slope)[..., None])[..., 0]
+        # `solve` would wait for the device to tell whether all could be solved, as these can.
+        solved, _ = torch.linalg.solve_ex(normal + ridge, -(scale * slope)[..., None])
+        change = scale * solved[..., 0]
         tried = changed(mano, change)
         moved = hand.carry(tried, vertices)[0]
         new_cost, new_gradient, new_curvature = measure(moved)

@@ -76,7 +76,7 @@ def test_dead_entries_come_to_life():
     assert torch.equal(books.entries, kept)  # nothing is replaced outside training
 
 
-def test_angles_between_bones_are_the_triangles_own():
+def test_angles_between_bones_are_the_triangles_own(hand):
     """A finger bent by 30, 60 and 90 degrees at its joints, along a plane; the others straight."""
     joints = torch.zeros(1, 21, 3)
     first, tips = (13, 1, 4, 10, 7), range(16, 21)
@@ -87,7 +87,7 @@ def test_angles_between_bones_are_the_triangles_own():
             heading = heading + bend
             point = point + (1 + finger) * torch.stack([heading.cos(), heading.sin()])
             joints[0, joint, :2] = point
-    angles = torch.rad2deg(bone_angles(joints)).view(5, 3)
+    angles = torch.rad2deg(bone_angles(joints, hand.regions)).view(5, 3)
     torch.testing.assert_close(angles[2], torch.tensor([150.0, 120.0, 90.0]), atol=0.1, rtol=0)
     others = angles[[0, 1, 3, 4]]
     torch.testing.assert_close(others, torch.full_like(others, 180.0), atol=1, rtol=0)
@@ -283,7 +283,7 @@ def test_the_gate_sees_the_skeletons_bends(hand, net):
         pose = hand.regions.to_pose(hand.regions.within_limits(free))
         still = torch.zeros(4, 3)
         joints = hand(torch.cat([betas, still, pose, still], dim=1))[1]
-        torch.testing.assert_close(bends[0], bone_angles(joints), atol=1e-4, rtol=0)
+        torch.testing.assert_close(bends[0], bone_angles(joints, hand.regions), atol=1e-4, rtol=0)
         # And it is on the way from codes to hands.
         codes, feature = torch.randn(4, 6, net.config.width), torch.randn(4, 256)
         shut = copy.deepcopy(net)

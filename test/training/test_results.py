@@ -1,5 +1,6 @@
 """Tables of the documentation: the right numbers in the right rows, and nothing else touched."""
 
+import json
 import re
 
 import pytest
@@ -99,6 +100,46 @@ def test_refined_grasps_stand_above_the_papers(records, tmp_path):
     assert ["JointDiffusion" in cells[0] for cells in rows[-2:]] == [True, True]
     assert [cells[1:3] for cells in rows[-2:-1]] == [["27.69", "23.54"]]
     assert len(fill(records, tmp_path / "page.md", "compare dvqvae full")) == 3 + 5
+
+
+def test_what_no_gpu_measured_is_said_and_what_one_did_is_shown(records, tmp_path):
+    path = tmp_path / "page.md"
+    assert fill(records, path, "gpu") == [] and "Not measured." in path.read_text()
+    stages = [
+        {"method": "completion by symmetry", "calls": 20, "seconds": {"cloud": 0.004}},
+        {
+            "method": "dvqvae + quick",
+            "grasps": 256,
+            "calls": 7,
+            "seconds": {"cloud": 0.1, "generate": 0.02, "refine": 0.3, "rank": 0.0125},
+            "memory_gb": 1.256,
+        },
+        {"method": "dvqvae", "grasps": 1024, "calls": 0, "seconds": {}, "memory": "not enough"},
+    ]
+    found = {
+        "device": "A GPU",
+        "machine": "16 cores",
+        "torch": "2.13",
+        "date": "2026-11-27",
+        "command": "python benchmarks/gpu.py",
+        "stages": stages,
+        "training": [{"config": "dvqvae", "batch": 64, "steps": 30, "per_second": 12.345}],
+        "agreement": [
+            {"method": "dvqvae", "device": "cuda", "grasps": 48, "score": 0.5, "apart": 0.0},
+            {"method": "dvqvae", "device": "cpu", "grasps": 48},
+        ],
+    }
+    (records.folder / "gpu.json").write_text(json.dumps(found))
+    rows = fill(records, path, "gpu")
+    assert rows[0][:3] == ["| completion by symmetry", "–", "0.0040"]
+    assert rows[1][:2] == ["| dvqvae + quick", "256"]
+    assert rows[1][5:] == ["0.0125", "0.4325", "7", "1.26 |"]
+    assert rows[2][6:] == ["–", "0", "not enough |"]
+    text = path.read_text()
+    assert "| dvqvae | 64 | 30 | 12.3 | – |" in text
+    assert "| dvqvae | cuda | 48 | 0.500 | – | – | – | 0.000000 |" in text
+    assert "| dvqvae | cpu | 48 | – | – | – | – | – |" in text
+    assert "`python benchmarks/gpu.py`; A GPU, 16 cores, torch 2.13; 2026-11-27" in text
 
 
 def test_an_unknown_table_is_refused_and_the_page_kept(records, tmp_path):

@@ -80,5 +80,5 @@ def out_of_touch(surface: Tensor, vertices: Tensor, hand: ManoHand, most: float 
     pads = (zones >= 0) & (zones < 5)
     apart, _ = nearest(vertices[:, pads], surface)
     owner = zones[pads].expand(len(vertices), -1)
-    far = torch.full((len(vertices), 5), most).to(apart)
+    far = apart.new_full((len(vertices), 5), most)
     return (CM * far.scatter_reduce(1, owner, apart, "amin")).square().mean(dim=1)

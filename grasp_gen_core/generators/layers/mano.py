@@ -11,7 +11,6 @@ from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 PARTS = (10, 6, 3, 45)  # betas, 6D rotation, wrist, 15 x 3 joint angles
 NUMBERS = sum(PARTS)
-START = 0.1 * torch.eye(3)[:, :2]  # added to the 6D rotation: an untrained decoder has one, too
 MARGIN = 1e-3  # of a joint's range that no angle can be beyond
 
 
@@ -22,17 +21,23 @@ def to_mano(numbers: Tensor, hand: ManoHand) -> Tensor:
     unturned at the origin, its joints in the middle of their ranges.
     """
     betas, sixd, wrist, angles = numbers.split(PARTS, dim=1)
-    rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + START.to(sixd))
+    rotation = roma.special_gramschmidt(sixd.view(-1, 3, 2) + start_of(sixd))
     pose = hand.regions.to_pose(hand.regions.within_limits(angles))
     transl = 0.1 * wrist - hand.root(betas)
     return torch.cat([betas, roma.rotmat_to_rotvec(rotation), pose, transl], dim=1)
 
 
+def start_of(numbers: Tensor) -> Tensor:
+    """(3, 2) added to the 6D rotation: an untrained decoder has one, too."""
+    return 0.1 * torch.eye(3, 2, dtype=numbers.dtype, device=numbers.device)
+
+
 def from_mano(mano: Tensor, near: Tensor, hand: ManoHand) -> Tensor:
     """What a decoder would have to give (B, NUMBERS) for hands (B, 61), near what it gives."""
     regions, turn = hand.regions, roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
-    sixd = near.split(PARTS, dim=1)[1].view(-1, 3, 2) + START.to(near)
-    sixd = turn @ roma.special_gramschmidt(sixd).mT @ sixd - START.to(near)
+    start = start_of(near)
+    sixd = near.split(PARTS, dim=1)[1].view(-1, 3, 2) + start
+    sixd = turn @ roma.special_gramschmidt(sixd).mT @ sixd - start
     wrist = 10 * (mano[:, TRANSL] + hand.root(mano[:, BETAS]))
     low, high = regions.limits.unbind(-1)
     angles = (regions.to_angles(mano[:, HAND_POSE]) - low) / (high - low)

@@ -1,0 +1,110 @@
+"""All that is computed for grasps, on a device that mixes with the CPU no more than CUDA does."""
+
+import numpy as np
+import pytest
+import torch
+from simulated_device import DEVICE, Simulation
+
+from grasp_gen_core import GraspPipeline, generators, refiners
+from grasp_gen_core.data.dataset import GraspDataset
+from grasp_gen_core.generators import CLASSES, HELPERS, build_generator
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.views import view_object
+from grasp_gen_training.train import CONFIGS
+
+# grasp_tta adapts the decoder of grasp_cvae alone.
+PAIRS = [(name, "none") for name in generators.NAMES]
+PAIRS += [("grasp_cvae" if name == "grasp_tta" else "dvqvae", name) for name in refiners.NAMES]
+STEPS = 50  # of the quick refiner, more than of any other: a loop may wait once in each
+
+
+@pytest.fixture(scope="module")
+def points():
+    return view_object(make_object("can", 5), "camera", 500, 3).points
+
+
+def add_ones(there):
+    return there + torch.ones(4, 3)
+
+
+def draw(there):
+    return torch.randn(2, generator=torch.Generator(), device=there.device)
+
+
+def through_numpy(there):
+    return torch.from_numpy(there.numpy())
+
+
+def stack(there):
+    return torch.stack([there, torch.zeros(4, 3)])
+
+
+def backward(there):
+    weight = torch.ones(3, 1, requires_grad=True)
+    (there @ weight).sum().backward()
+
+
+@pytest.mark.parametrize("fault", [add_ones, draw, through_numpy, stack, backward])
+def test_a_fault_is_found(fault):
+    with Simulation():
+        there = torch.arange(12.0).view(4, 3).to(DEVICE)
+        with pytest.raises(RuntimeError, match="same device|generator|not supported"):
+            fault(there)
+
+
+def test_what_cuda_takes_is_taken_and_waits_are_counted():
+    with Simulation() as seen:
+        there = torch.arange(12.0).view(4, 3).to(DEVICE).requires_grad_()
+        ones = torch.ones(4, 3, device=there.device)
+        found = (torch.tensor(2.0) * there * ones)[:, [0, 2]]
+        found.square().sum().backward()
+        assert seen.waits.total() == 0
+        assert float(there.grad[0, 2]) == 16 and there.grad[:, 1].cpu().abs().max() == 0
+        assert seen.waits.total() == 2
+        assert there.detach()[there > 5].shape == (6,)
+        assert seen.waits.total() == 3 and seen.uploads.total() > 1
+    with pytest.raises(RuntimeError, match="outside of a Simulation"):
+        there + there
+
+
+@pytest.mark.parametrize(("generator", "refiner"), PAIRS)
+def test_grasps_are_made_there_as_here(generator, refiner, points):
+    here = GraspPipeline(generator, refiner, device="cpu")(points, num=1)
+    with Simulation() as seen:
+        pipeline = GraspPipeline(generator, refiner, device=DEVICE)
+        assert pipeline.hand.faces.device == DEVICE
+        seen.waits.clear()
+        there = pipeline(points, num=1)
+    assert np.abs(there.vertices - here.vertices).max() < 0.005
+    np.testing.assert_allclose(there.contact, here.contact, atol=0.2)
+    own = {line: n for line, n in seen.waits.items() if not line.startswith("grasp_gen_core/hand")}
+    assert max(own.values()) <= STEPS, own
+
+
+def test_contact_gaussians_are_found_there_as_here(points):
+    here = GraspPipeline("grasp_cvae", device="cpu", contact="gaussians")(points, num=1)
+    with Simulation():
+        there = GraspPipeline("grasp_cvae", device=DEVICE, contact="gaussians")(points, num=1)
+    np.testing.assert_allclose(there.contact, here.contact, atol=0.01)
+
+
+@pytest.mark.parametrize("name", [*CLASSES, *HELPERS])
+def test_training_runs_there(name):
+    data = GraspDataset.load(CONFIGS.parent / "data")
+    mano = torch.from_numpy(data.mano[:4])
+    cloud = mano[:, None, 58:] + 0.04 * torch.randn(4, 128, 3)
+    batch = {"view": cloud, "surface": cloud[:, ::2], "mano": mano, "flip": torch.arange(4)}
+    batch["contacts"] = 0.003 * torch.rand(4, 32, 9)
+    with Simulation():
+        hand = ManoHand().to(DEVICE)
+        network = build_generator(name, hand).to(DEVICE).train()
+        there = {key: value.to(DEVICE) for key, value in batch.items()}
+        for stage in network.stages or ("",):
+            if stage:
+                network.begin(stage)
+            optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+            loss = network.loss(there)["loss"]
+            loss.backward()
+            optimiser.step()
+            assert np.isfinite(loss.item())
