@@ -27,14 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grasp_gen_core import GraspPipeline, generators, refiners
+from grasp_gen_core import GraspPipeline, completion, generators, refiners
 from grasp_gen_core.contact import choir
 from grasp_gen_core.generators import CLASSES, HELPERS, WEIGHTS, build_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.camera import random_view
 from grasp_gen_core.objects.clouds import even_surface
-from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.squares import Squares
 from grasp_gen_core.runtime import select_device, tune_allocator
@@ -132,7 +131,7 @@ def quality(made: list[GraspSet]) -> dict[str, float]:
 def stages(clock: Clock, device: str, nums: tuple[int, ...], repeats: int) -> Iterator[dict]:
     """Median seconds of each stage, after one call to warm up."""
     cloud = one_sided(OBJECTS[0])
-    yield {"method": "completion by symmetry", "calls": repeats, "seconds": completing(repeats)}
+    yield from completing(device, repeats)
     made = {pair: GraspPipeline(*pair, device=device) for pair in pairs()}
     cells = [(pair, num) for num in nums for pair in made]
     for number, (pair, num) in enumerate(cells):
@@ -162,17 +161,20 @@ def stages(clock: Clock, device: str, nums: tuple[int, ...], repeats: int) -> It
         yield row
 
 
-def completing(repeats: int) -> dict[str, float]:
+def completing(device: str, repeats: int) -> Iterator[dict]:
     """Median seconds of completing a cloud, which the stage of the cloud holds, too."""
-    mesh = make_object(OBJECTS[0], 0)
+    mesh, hand = make_object(OBJECTS[0], 0), ManoHand().to(device)
     points, normals = even_surface(mesh, POINTS)
     half = points[:, 0] > np.median(points[:, 0])
-    device = torch.device("cpu")
-    times = [
-        time_s(lambda: complete_by_symmetry(points[half], normals[half]), device)[1]
-        for _ in range(repeats)
-    ]
-    return {"cloud": float(np.median(times))}
+    points, normals = (np.float32(each[half]) for each in (points, normals))
+    for name in completion.NAMES:
+        complete = completion.get_completion(name, hand)
+        times = [
+            time_s(lambda: complete(points, normals, 0), hand.faces.device)[1]  # noqa: B023
+            for _ in range(repeats)
+        ]
+        seconds = {"cloud": float(np.median(times))}
+        yield {"method": f"completion by {name}", "calls": repeats, "seconds": seconds}
 
 
 def training(clock: Clock, device: str, seconds: float) -> Iterator[dict]:
@@ -210,17 +212,23 @@ def training(clock: Clock, device: str, seconds: float) -> Iterator[dict]:
 def as_batch(mano: np.ndarray, points: np.ndarray, data: dict, hand: ManoHand) -> dict[str, Tensor]:
     """A training batch as `GraspSamples` makes them, all of one object."""
     device, rng, count = hand.faces.device, np.random.default_rng(0), len(mano)
-    views = points[rng.integers(len(points), size=(count, data["points"]))]
+    size = data.get("points", POINTS)
+    views = points[rng.integers(len(points), size=(count, size))]
     every = torch.from_numpy(np.float32(points)).to(device).expand(count, -1, -1)
     hands = torch.from_numpy(mano).to(device)
     vertices = hand(hands)[0]
     weights = choir.contact_weights(every, vertices, hand.faces)
     return {
         "view": torch.from_numpy(np.float32(views)).to(device),
-        "surface": every[:, : data["points"] // 2].contiguous(),
+        "surface": every[:, : size // 2].contiguous(),
         "mano": hands,
         "flip": torch.arange(count, device=device) % 4,
         "contacts": choir.fit_gaussians(vertices, weights, hand.regions),
+        "eye": torch.full((count, 3), torch.nan, device=device),
+        "others": hands[:, None].repeat(1, data.get("others", 1), 1),
+        "shapes": every[: data.get("alone", 1), : size // 2],
+        "points": every,
+        "distance": torch.zeros(every.shape[:2], device=device),
     }
 
 

@@ -2,3 +2,4 @@
 
 GENERATOR = "dvqvae"
 REFINER = "quick"
+COMPLETION = "symmetry"

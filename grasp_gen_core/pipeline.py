@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import roma
 import torch
+import trimesh
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from grasp_gen_core import defaults, refiners
+from grasp_gen_core.completion import get_completion
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.contact.maps import contact_map
@@ -23,7 +25,6 @@ from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
 from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
-from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
@@ -44,7 +45,6 @@ from grasp_gen_core.types import (
 MOST = 1024  # grasps in a call
 FARTHEST = 1.0  # metres between the object and a hand that is to be refined
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
-GRID_PITCH = 0.004
 REFINED = 2  # promising proposals that are refined for each grasp returned; ranking keeps the best
 # Grasps made between looks at whether to stop. More at once isn't faster on a CPU; a GPU gets as
 # many as it has room for, whose decoders grasp_tta trains one by one.
@@ -53,17 +53,9 @@ BACK_OFF = 0.08  # metres between pre-grasp and grasp
 OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
 
 
-def object_field(points: np.ndarray, normals: np.ndarray) -> DistanceGrid:
-    """Signed distance of the object: what was seen, and what its symmetry adds behind."""
-    seen = DistanceGrid.from_cloud(points, normals, pitch=GRID_PITCH)
-    whole, whole_normals = complete_by_symmetry(points, normals)
-    if len(whole) == len(points):
-        return seen
-    return DistanceGrid.from_cloud(whole, whole_normals, pitch=GRID_PITCH).union(seen)
-
-
 # What a command's and an evaluation's settings hand to the pipeline.
 OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling", "contact")
+OPTIONS += ("completion",)
 CONTACTS = ("distance", "gaussians")
 
 
@@ -81,6 +73,7 @@ class Scene(NamedTuple):
         frame: in which the rest is.
         cloud, normals: (N, 3) the points and their outward normals.
         grid: signed distance to the object.
+        shapes: objects that it may be, in this frame, where some were drawn.
         notes: on what was given.
     """
 
@@ -89,6 +82,7 @@ class Scene(NamedTuple):
     cloud: Tensor
     normals: Tensor
     grid: DistanceGrid | FieldInFrame
+    shapes: tuple[trimesh.Trimesh, ...]
     notes: list[str]
 
 
@@ -104,6 +98,7 @@ class GraspPipeline:
         reposition: a generator that puts the proposed hands in new places before refinement.
         sampling: options of the generator's sampling by name, see its `sampling_class`.
         contact: what contact maps follow from: the "distance" to the hand, or CHOIR's "gaussians".
+        completion: how what isn't seen is guessed, one of `completion.NAMES`.
 
     Attributes:
         timings: seconds of the last call by stage.
@@ -122,6 +117,7 @@ class GraspPipeline:
         reposition: str | None = None,
         sampling: Mapping[str, float] | Iterable[tuple[str, float]] = (),
         contact: str = "distance",
+        completion: str = defaults.COMPLETION,
     ) -> None:
         if contact not in CONTACTS:
             raise InputError(f"contact: {contact!r}, accepted are {', '.join(CONTACTS)}")
@@ -136,7 +132,9 @@ class GraspPipeline:
             self.refine = refiners.get_refiner(refiner, self.hand, self.generator)
         self.reposition = load_repositioner(reposition, self.hand) if reposition else None
         self.contact = contact
-        self.made_by = {"generator": str(generator), "refiner": str(refiner), "version": version()}
+        self.complete = get_completion(completion, self.hand, self.generator)
+        self.made_by = {"generator": str(generator), "refiner": str(refiner)}
+        self.made_by |= {"completion": completion, "version": version()}
         self.timings: dict[str, float] = {}
 
     def __call__(
@@ -230,10 +228,13 @@ class GraspPipeline:
                 eye = np.zeros(3)
             # In its own frame the origin is amid the cloud, where no camera is.
             normals = outward_normals(local, None if eye is None else frame.into(np.asarray(eye)))
-        grid = object_field(local, normals) if field is None else FieldInFrame(field, frame)
+        if field is None:
+            grid, shapes = self.complete(local, normals, seed)
+        else:
+            grid, shapes = FieldInFrame(field, frame), ()
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
-        scene = Scene(points, frame, cloud, outward, grid.to(self.device), notes)
+        scene = Scene(points, frame, cloud, outward, grid.to(self.device), shapes, notes)
         self._lap("cloud")
         return scene
 
@@ -353,6 +354,7 @@ class GraspPipeline:
             approach=frame.turn_out(self.approach(mano).cpu().numpy()).astype(np.float32),
             pregrasp=lean(self.bring_out(self.pregrasp(mano), frame)),
             metrics=metrics,
+            shapes=tuple(frame.mesh_out(shape) for shape in scene.shapes),
         )
 
     def bring_in(self, mano: np.ndarray, frame: Frame) -> Tensor:

@@ -6,7 +6,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +101,7 @@ class GraspSet:
         metrics: what the score was made of, each (B,), the unit in the name.
         info: where the grasps come from (generator, refiner, version, seed, device, seconds by
             stage), and `notes` on the input; what JSON can hold.
+        shapes: objects that may have been seen, where some were drawn, likeliest first.
     """
 
     mano: np.ndarray
@@ -116,6 +117,7 @@ class GraspSet:
     pregrasp: np.ndarray
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     info: dict = field(default_factory=dict)
+    shapes: tuple[trimesh.Trimesh, ...] = ()
 
     def __len__(self) -> int:
         return len(self.mano)
@@ -124,7 +126,7 @@ class GraspSet:
         return HandPose(self.mano[index], self.side)
 
     def save(self, path: str | Path) -> None:
-        """Write a compressed .npz; metrics are stored as `metric_<name>`."""
+        """Write a compressed .npz; metrics are stored as `metric_<name>`, shapes beside it."""
         arrays = {name: getattr(self, name) for name in self.arrays()}
         # Without the seconds: the same grasps are the same file.
         arrays |= {"info": json.dumps({k: v for k, v in self.info.items() if k != "seconds"})}
@@ -132,6 +134,7 @@ class GraspSet:
         # An open file keeps numpy from appending .npz to the name the user chose.
         with open(path, "wb") as file:
             np.savez_compressed(file, **arrays)
+        write_shapes(self.shapes, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> GraspSet:
@@ -163,7 +166,23 @@ class GraspSet:
     @classmethod
     def arrays(cls) -> list[str]:
         """Names of the arrays that every set has."""
-        return [one.name for one in fields(cls) if one.name not in ("metrics", "info")]
+        return [one.name for one in fields(cls) if one.name not in ("metrics", "info", "shapes")]
+
+
+def write_shapes(shapes: Iterable[trimesh.Trimesh], path: Path) -> None:
+    """Meshes as 0000.ply, 0001.ply, ... in a folder beside a file, NAME_shapes; an older one goes.
+
+    Args:
+        shapes: metres.
+        path: NAME.npz.
+    """
+    folder, shapes = path.with_name(f"{path.stem}_shapes"), tuple(shapes)
+    for old in folder.glob("[0-9][0-9][0-9][0-9].ply"):
+        old.unlink()
+    if shapes:
+        folder.mkdir(exist_ok=True)
+    for i, shape in enumerate(shapes):
+        (folder / f"{i:04d}.ply").write_bytes(shape.export(file_type="ply"))
 
 
 def read_npz(path: str | Path) -> Mapping[str, np.ndarray]:

@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from grasp_gen_core import defaults, generators, refiners
+from grasp_gen_core import completion, defaults, generators, refiners
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import tune_allocator
@@ -110,6 +110,11 @@ class GraspGenerator(Node):
         fixed("reposition", "", "Generator that puts proposed hands in new places: dvqvae.")
         fixed("sampling", "", "Its sampling's options, such as temperature=0.8,top_k=16.")
         fixed("contact", "distance", "Contact maps by distance, or by CHOIR's gaussians.")
+        fixed(
+            "completion",
+            defaults.COMPLETION,
+            f"Guess of the unseen: {', '.join(completion.NAMES)}.",
+        )
         fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
         fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
         fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
@@ -131,6 +136,7 @@ class GraspGenerator(Node):
             side=self._value("side"),
             reposition=self._value("reposition") or None,
             contact=self._value("contact"),
+            completion=self._value("completion"),
             sampling=generators.read_options(self._value("sampling")),
         )
         self.get_logger().info(

@@ -96,6 +96,9 @@ def test_training_runs_there(name):
     cloud = mano[:, None, 58:] + 0.04 * torch.randn(4, 128, 3)
     batch = {"view": cloud, "surface": cloud[:, ::2], "mano": mano, "flip": torch.arange(4)}
     batch["contacts"] = 0.003 * torch.rand(4, 32, 9)
+    batch |= {"eye": torch.full((4, 3), torch.nan), "others": mano[:, None].repeat(1, 2, 1)}
+    batch["shapes"] = batch["surface"][:2]
+    batch |= {"points": cloud, "distance": torch.zeros(cloud.shape[:2])}
     with Simulation():
         hand = ManoHand().to(DEVICE)
         network = build_generator(name, hand).to(DEVICE).train()

@@ -44,6 +44,7 @@ FEWEST = 64  # points, below which nothing is seen or kept
 FACING = 0.3  # most cosine between approach and the direction to the camera
 MEASURED = 8  # held-out objects on which grasps are measured
 KINDS = ("full", "masked", "camera")
+SIDES = ("left", "right")  # of equal numbers, for searchsorted
 CAMERA = camera.DepthCamera()
 
 
@@ -226,10 +227,12 @@ class GraspSamples(Dataset):
         objects: numbers of the objects to use.
         material: the file of `material_file` for this dataset.
         views: share of full, masked and camera clouds.
-        points: points in a view, and in the surface sample half as many.
+        points: points in a view.
         palm_axis: (3,) direction out of the palm at rest.
+        surface: points all around the object, by default half as many as in a view.
         contacts: the file of `contact_file`, for samples that have their grasps' contacts.
         unusual: whether hands of unusual shape are used, too.
+        others: grasps of the same object that come with each, itself the first.
 
     Raises:
         InputError: if a kind of view is unknown.
@@ -243,8 +246,10 @@ class GraspSamples(Dataset):
         views: dict[str, float],
         points: int,
         palm_axis: np.ndarray,
+        surface: int | None = None,
         contacts: Path | None = None,
         unusual: bool = True,
+        others: int = 0,
     ) -> None:
         import roma
 
@@ -255,8 +260,10 @@ class GraspSamples(Dataset):
         self.contacts = None
         if contacts is not None:
             self.contacts = torch.from_numpy(np.load(contacts, allow_pickle=False)[used])
-        self.object_index = data.object_index[used]
-        self.material, self.points = material, points
+        self.object_index, self.others = data.object_index[used], others
+        self.by_object = np.argsort(self.object_index, kind="stable")
+        self.sorted_index = self.object_index[self.by_object]
+        self.material, self.points, self.surface = material, points, surface or points // 2
         self.kinds, share = list(views), np.array(list(views.values()), float)
         self.share = share / share.sum()
         orient = roma.rotvec_to_rotmat(self.mano[:, GLOBAL_ORIENT])
@@ -266,8 +273,9 @@ class GraspSamples(Dataset):
         return len(self.mano)
 
     def __getitem__(self, batch: tuple[np.ndarray, int]) -> dict[str, torch.Tensor]:
-        """A whole batch: view (B, points, 3), surface (B, points / 2, 3), mano (B, 61), flip (B,),
-        and contacts (B, 32, 9) where they are wanted.
+        """A whole batch: view (B, points, 3), surface (B, surface, 3), mano (B, 61), flip (B,), the
+        camera's place eye (B, 3), NaN without one, and where they are wanted contacts (B, 32, 9)
+        and others (B, others, 61).
 
         Args:
             batch: (B,) numbers of grasps, and the seed of what is drawn for them.
@@ -276,34 +284,50 @@ class GraspSamples(Dataset):
         rng, table = np.random.default_rng(seed), open_material(self.material)
         kinds = rng.choice(self.kinds, len(rows), p=self.share)
         view = np.empty((len(rows), self.points, 3), np.float32)
-        surface = np.empty((len(rows), self.points // 2, 3), np.float32)
+        surface = np.empty((len(rows), self.surface, 3), np.float32)
+        eye = np.full((len(rows), 3), np.nan, np.float32)
         pools, origins, steps = table["surface"], table["origin"], table["step"]
         for i, (row, kind) in enumerate(zip(rows, kinds, strict=True)):
             number = self.object_index[row]
             origin, step, pool = origins[number], steps[number], pools[number]
-            surface[i] = origin + step * draw(pool, self.points // 2, rng)
+            surface[i] = origin + step * draw(pool, self.surface, rng)
             if kind == "camera":
-                view[i] = self._seen(table[number], self.approach[row], rng)
+                view[i], eye[i] = self._seen(table[number], self.approach[row], rng)
             else:
                 shown = mask(pool, rng) if kind == "masked" else pool
                 view[i] = origin + step * draw(shown, self.points, rng)
         noise = rng.standard_normal(view.shape, np.float32)
         view += noise * rng.choice(np.float32([0, 0.001]), (len(rows), 1, 1))
-        contacts = {} if self.contacts is None else {"contacts": self.contacts[rows]}
-        return contacts | {
+        more = {} if self.contacts is None else {"contacts": self.contacts[rows]}
+        if self.others:
+            more["others"] = self.mano[self._others(rows, rng)]
+        return more | {
             "view": torch.from_numpy(view),
+            "eye": torch.from_numpy(eye),
             "surface": torch.from_numpy(surface),
             "mano": self.mano[rows],
             "flip": torch.from_numpy(rng.integers(4, size=len(rows))),
         }
 
-    def _seen(self, known: np.void, approach: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _others(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, others) numbers of grasps, each row's own and others of its object."""
+        numbers = self.object_index[rows]
+        first, end = (np.searchsorted(self.sorted_index, numbers, side) for side in SIDES)
+        drawn = rng.integers(first[:, None], end[:, None], (len(rows), self.others))
+        drawn = self.by_object[drawn]
+        drawn[:, 0] = rows
+        return drawn
+
+    def _seen(
+        self, known: np.void, approach: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         # People, and robots, grasp what they see: no camera behind the palm's far side.
         toward = known["eye"] - known["origin"]
         facing = np.flatnonzero(toward @ approach < FACING * np.linalg.norm(toward, axis=1))
         which = rng.choice(facing if len(facing) else len(toward))
         points = known["origin"] + known["step"] * draw(known["seen"][which], self.points, rng)
-        return measured(points, known["eye"][which], known["forward"][which], rng)
+        eye = known["eye"][which]
+        return measured(points, eye, known["forward"][which], rng), eye
 
 
 def draw(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -381,11 +405,12 @@ class GraspData(lightning.LightningDataModule):
     Args:
         folder: the dataset's.
         batch: grasps in a batch.
-        views, palm_axis, points: see `GraspSamples`.
+        views, palm_axis, points, surface: see `GraspSamples`.
         cameras: virtual cameras for each object.
         held_out: share of the objects for validation, where the dataset names none.
         seed: of what is held out.
         contacts: whether samples have their grasps' contact Gaussians.
+        others: see `GraspSamples`.
         workers: processes that make batches; by default half of the cores, at most 8, and none
             beside the training process on a machine with two cores or one.
 
@@ -404,6 +429,8 @@ class GraspData(lightning.LightningDataModule):
         held_out: float = 0.05,
         seed: int = 0,
         contacts: bool = False,
+        surface: int | None = None,
+        others: int = 0,
         workers: int | None = None,
         quiet: bool = False,
     ) -> None:
@@ -415,9 +442,9 @@ class GraspData(lightning.LightningDataModule):
         training, validation = divide(data, held_out, seed)
         material = material_file(data, cameras, quiet)
         touching = contact_file(data, material, quiet) if contacts else None
-        shared = (material, views, points, palm_axis, touching)
-        self.validation = GraspSamples(data, validation, *shared)
-        self.training = GraspSamples(data, training, *shared, unusual=False)
+        shared = (material, views, points, palm_axis, surface, touching)
+        self.validation = GraspSamples(data, validation, *shared, others=others)
+        self.training = GraspSamples(data, training, *shared, unusual=False, others=others)
         if len(self.training) < batch:
             raise InputError(
                 f"batch: {batch}, accepted are at most {len(self.training)}, the grasps to train on"

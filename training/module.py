@@ -20,57 +20,37 @@ from grasp_gen_core.objects.sampling import outward_normals
 from grasp_gen_training.data import HeldOut
 
 HANDS = 8  # sampled for each held-out object
-SHOWN = ("train/loss", "validation/penetration_depth_cm", "validation/contact_ratio_pct")
+SHOWN = (
+    "train/loss",
+    "validation/penetration_depth_cm",
+    "validation/contact_ratio_pct",
+    "validation/surface_error_mm",
+)
 SHOW_EVERY = 20  # steps
 PITCH = 0.001  # metres between the lines of the volume: enough for means, and faster
 
 
-class GeneratorTraining(lightning.LightningModule):
-    """Any generator with a `loss(batch)` that gives a dict with the sum under "loss".
+class NetworkTraining(lightning.LightningModule):
+    """Any network with a `loss(batch)` that gives a dict with the sum under "loss".
 
     Args:
-        generator: its hands are measured, too, if it has `sample(points, num, rng)`.
-        hand: the hand whose parameters are generated.
+        generator: a generator, or one of their helpers.
         lr, steps: of the optimiser.
-        measured: objects on which validation samples and measures grasps.
     """
 
-    def __init__(
-        self, generator: nn.Module, hand: ManoHand, lr: float, steps: int, measured: list[HeldOut]
-    ) -> None:
+    def __init__(self, generator: nn.Module, lr: float, steps: int) -> None:
         super().__init__()
         self.generator, self.lr, self.steps = generator, lr, steps
-        self.hand = [hand]  # no weights of this module: it only has to follow to the device
-        self.measured = measured
-
-    def on_fit_start(self) -> None:
-        self.hand[0].to(self.device)
 
     def on_validation_epoch_start(self) -> None:
         # Not at its end: there the callback has put the weights that are no average back.
-        if not self.trainer.sanity_checking and hasattr(self.generator, "sample"):
+        if not self.trainer.sanity_checking:
             measured = {f"validation/{name}": value for name, value in self.measure().items()}
             self.log_dict(measured)
 
     def measure(self) -> dict[str, float]:
-        """Means of the metrics of sampled grasps, on the exact meshes of the held-out objects."""
-        hand, rng, found = self.hand[0], torch.Generator().manual_seed(0), defaultdict(list)
-        faces, parts = hand.closed_faces.cpu().numpy(), hand.parts.cpu()
-        for mesh, points in self.measured:
-            with torch.no_grad():
-                cloud, known = torch.from_numpy(points).to(self.device), ()
-                if self.generator.knows_surface:
-                    normals = torch.from_numpy(outward_normals(points)).to(self.device)
-                    known = (normals, DistanceGrid.from_mesh(mesh).to(self.device))
-                mano = self.generator.sample(cloud, HANDS, rng, *known)
-                vertices = hand(mano)[0].cpu().numpy()
-            distance = torch.from_numpy(signed_distance(mesh, vertices))
-            found["penetration_depth_cm"] += penetration_depth_cm(distance).tolist()
-            volume = penetration_volume_cm3(vertices, faces, mesh, PITCH)
-            found["penetration_volume_cm3"] += volume.tolist()
-            found["contact_ratio_pct"] += contact_ratio_pct(distance).tolist()
-            found["contact_fingers"] += contact_fingers(distance, parts).tolist()
-        return {name: sum(values) / len(values) for name, values in found.items()}
+        """What validation measures besides the losses: nothing."""
+        return {}
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         return self._log("train", batch)
@@ -81,7 +61,7 @@ class GeneratorTraining(lightning.LightningModule):
     def _log(self, stage: str, batch: dict[str, Tensor]) -> Tensor:
         losses = self.generator.loss(batch)
         logged = {f"{stage}/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(logged, batch_size=len(batch["mano"]))
+        self.log_dict(logged, batch_size=len(next(iter(batch.values()))))
         return losses["loss"]
 
     def configure_optimizers(self) -> dict:
@@ -102,6 +82,49 @@ class GeneratorTraining(lightning.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+class GeneratorTraining(NetworkTraining):
+    """The training of what learns from grasps.
+
+    Args:
+        generator: its hands are measured, too, if it has `sample(points, num, rng)`.
+        hand: the hand whose parameters are generated.
+        lr, steps: of the optimiser.
+        measured: objects on which validation samples and measures grasps.
+    """
+
+    def __init__(
+        self, generator: nn.Module, hand: ManoHand, lr: float, steps: int, measured: list[HeldOut]
+    ) -> None:
+        super().__init__(generator, lr, steps)
+        self.hand = [hand]  # no weights of this module: it only has to follow to the device
+        self.measured = measured
+
+    def on_fit_start(self) -> None:
+        self.hand[0].to(self.device)
+
+    def measure(self) -> dict[str, float]:
+        """Means of the metrics of sampled grasps, on the exact meshes of the held-out objects."""
+        if not hasattr(self.generator, "sample"):
+            return {}
+        hand, rng, found = self.hand[0], torch.Generator().manual_seed(0), defaultdict(list)
+        faces, parts = hand.closed_faces.cpu().numpy(), hand.parts.cpu()
+        for mesh, points in self.measured:
+            with torch.no_grad():
+                cloud, known = torch.from_numpy(points).to(self.device), ()
+                if self.generator.knows_surface:
+                    normals = torch.from_numpy(outward_normals(points)).to(self.device)
+                    known = (normals, DistanceGrid.from_mesh(mesh).to(self.device))
+                mano = self.generator.sample(cloud, HANDS, rng, *known)
+                vertices = hand(mano)[0].cpu().numpy()
+            distance = torch.from_numpy(signed_distance(mesh, vertices))
+            found["penetration_depth_cm"] += penetration_depth_cm(distance).tolist()
+            volume = penetration_volume_cm3(vertices, faces, mesh, PITCH)
+            found["penetration_volume_cm3"] += volume.tolist()
+            found["contact_ratio_pct"] += contact_ratio_pct(distance).tolist()
+            found["contact_fingers"] += contact_fingers(distance, parts).tolist()
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 class Progress(lightning.Callback):

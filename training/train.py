@@ -20,16 +20,16 @@ from grasp_gen_core.generators import build_generator, save_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import select_device, tune_allocator
 from grasp_gen_training.data import GraspData
-from grasp_gen_training.module import GeneratorTraining, Progress
+from grasp_gen_training.module import GeneratorTraining, NetworkTraining, Progress
+from grasp_gen_training.shapes import JointData, ShapeData, ShapeTraining
 
 CONFIGS = Path(__file__).with_name("configs")
 # What a section may hold, and what stands alone; `model` is checked by the system that it's for.
-SECTIONS = {
-    "data": {"folder", *inspect.signature(GraspData).parameters} - {"palm_axis", "quiet"},
-    "optimiser": {"lr", "steps", "precision"},
-    "model": None,
-}
+SECTIONS = {"data": None, "optimiser": {"lr", "steps", "precision"}, "model": None}
 ALONE = ("generator", "seed")
+EPOCH = 1000  # steps at most, after which there is a validation, and a checkpoint
+# What learns from shapes, alone or too; all else learns from a dataset of grasps, in a folder.
+SHAPES, JOINT = ("shape_autoencoder",), ("jhod",)
 
 
 def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
@@ -67,11 +67,19 @@ def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
         if section not in (*SECTIONS, *ALONE):
             accepted = ", ".join((*SECTIONS, *ALONE))
             raise InputError(f"{path}: {section} unknown, accepted are {accepted}")
-        known = SECTIONS.get(section)
+        known = data_keys(config["generator"]) if section == "data" else SECTIONS.get(section)
         if known and (unknown := set(values) - known):
             accepted = ", ".join(sorted(known))
             raise InputError(f"{path}: {section}.{min(unknown)} unknown, accepted are {accepted}")
     return config
+
+
+def data_keys(generator: str) -> set[str]:
+    """What the section `data` may hold for a system."""
+    kinds = [ShapeData] if generator in SHAPES else [GraspData]
+    kinds += [JointData] if generator in JOINT else []
+    keys = set().union(*(inspect.signature(kind).parameters for kind in kinds))
+    return keys - {"palm_axis", "quiet", "grasps"} - ({"folder"} if generator in SHAPES else set())
 
 
 def _number(text: str):
@@ -122,20 +130,23 @@ def train(
     hand = ManoHand()
     generator = build_generator(config["generator"], hand, config.get("model"))
     settings = dict(config["data"])
-    configured = settings.pop("folder", None)
-    if not (folder := data or configured):
-        raise InputError("data: no folder; accepted are --data or `folder` in the config")
-    palm_axis = hand.regions.palm_axis.numpy()
-    samples = GraspData(folder, palm_axis=palm_axis, quiet=quiet, **settings)
+    if config["generator"] in SHAPES:
+        samples, training = ShapeData(quiet=quiet, **settings), ShapeTraining
+    else:
+        configured = settings.pop("folder", None)
+        if not (folder := data or configured):
+            raise InputError("data: no folder; accepted are --data or `folder` in the config")
+        palm_axis = hand.regions.palm_axis.numpy()
+        kind = JointData if config["generator"] in JOINT else GraspData
+        samples = kind(folder=folder, palm_axis=palm_axis, quiet=quiet, **settings)
+        training = GeneratorTraining
 
     for stage in generator.stages or ("",):
         if stage:
             generator.begin(stage)
         settings = config["optimiser"] | ({"steps": steps} if steps else {})
         optimiser = {k: v[stage] if isinstance(v, dict) else v for k, v in settings.items()}
-        module = GeneratorTraining(
-            generator, hand, optimiser["lr"], optimiser["steps"], samples.measured
-        )
+        module = training(generator, hand, optimiser["lr"], optimiser["steps"], samples.measured)
         bar = Progress(f"{config['generator']} {stage}".strip(), quiet)
         fit(module, samples, out / stage, optimiser, where, resume, bar)
         save_generator(generator, out / stage)
@@ -144,8 +155,8 @@ def train(
 
 
 def fit(
-    module: GeneratorTraining,
-    samples: GraspData,
+    module: NetworkTraining,
+    samples: GraspData | ShapeData,
     out: Path,
     optimiser: dict,
     device: torch.device,
@@ -160,6 +171,7 @@ def fit(
         return
     trainer = lightning.Trainer(
         max_steps=steps,
+        limit_train_batches=EPOCH,
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1 if device.index is None else [device.index],
         logger=TensorBoardLogger(out, name=None, version="logs"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from grasp_gen_core.cli import bench, evaluate, generate, score, synthesize, train, view
+from grasp_gen_core.cli import bench, evaluate, generate, imagine, score, synthesize, train, view
 from grasp_gen_core.cli.options import BAD_INPUT, Parser
 from grasp_gen_core.errors import InputError
 
@@ -13,6 +13,7 @@ from grasp_gen_core.errors import InputError
 # `--help` needs is imported above, torch and the rest load when a command runs.
 VERBS = {
     "generate": (generate, "generate ranked grasps for an object"),
+    "imagine": (imagine, "invent objects with hands on them"),
     "evaluate": (evaluate, "generate grasps for a folder of objects and measure them"),
     "score": (score, "measure the grasps of a file, ours or anybody's"),
     "view": (view, "look at the grasps of a file, in a window or as a picture"),
@@ -22,7 +23,7 @@ VERBS = {
 }
 # Verbs that need more than `pip install grasp-gen` brings, and the extra that brings it.
 EXTRAS = {name: name for name in ("evaluate", "view", "synthesize", "train")}
-EXTRAS |= {"generate": "view", "score": "evaluate"}
+EXTRAS |= {"generate": "view", "imagine": "view", "score": "evaluate"}
 LIBRARIES = "libgl1 libegl1 libgomp1 libusb-1.0-0 libx11-6"  # open3d's, of Debian and Ubuntu
 
 

@@ -30,10 +30,14 @@ CLASSES = {
     "dvqvae": "DVQVAE",
     "joint_diffusion": "JointDiffusion",
     "fastgrasp": "FastGrasp",
+    "jhod": "JHOD",
 }
 NAMES = (*CLASSES, "optimise")
 # Trained and kept like generators, but they make no hands: the file that each stands in, and class.
-HELPERS = {"contact_net": ("grasp_cvae", "ContactNet")}
+HELPERS = {
+    "contact_net": ("grasp_cvae", "ContactNet"),
+    "shape_autoencoder": ("shape_autoencoder", "ShapeAutoencoder"),
+}
 
 
 def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn.Module:

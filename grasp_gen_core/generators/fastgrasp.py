@@ -51,6 +51,7 @@ from grasp_gen_core.generators.layers.mano import NUMBERS, to_mano
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
+from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps
 from grasp_gen_core.generators.layers.sinusoids import sinusoids
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 DM = 10.0
-TIMESTEPS = 1000  # T
 LOOKED_AT = 256  # points, of those given, that the object's encoder sees
 CLIPPED = 4.0  # most that a clean latent's numbers are taken for
 FELT = 0.03  # metres from the skin, beyond which the object isn't felt
@@ -102,8 +102,7 @@ class FastGraspSampling:
     adapt: int = 2
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= TIMESTEPS or self.steps != int(self.steps):
-            raise InputError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
+        check_steps(self.steps)
         if self.adapt < 0 or self.adapt != int(self.adapt):
             raise InputError(f"adapt: {self.adapt}, accepted are 0, 1, 2, ...")
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,6 @@ from torch.nn import functional
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.data.perturbations import perturb
-from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import (
     hands_in_frame,
     in_four_frames,
@@ -35,21 +33,18 @@ from grasp_gen_core.generators.layers.frames import (
 )
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
+from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps, ddim
 from grasp_gen_core.generators.layers.sinusoids import sinusoids
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.refiners import quick
 from grasp_gen_core.refiners.choir_fit import fit_contact, fit_field
 
-if TYPE_CHECKING:
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
 FOLD = 2  # voxels along an edge that become channels
 SIDE = choir.SIDE // FOLD
 FIELD_MEAN, FIELD_SPREAD = 0.17, 0.06  # metres, over the training grasps
 CONTACT_SPREAD = 0.003  # metres
 CONTACTS = 32 * 9
-TIMESTEPS = 1000
 SHAPE_WEIGHT = 2e-3  # metres
 # For each hand that is refined a few CHOIRs are drawn, each in another frame, and the one that fits
 # the object best is kept. Noise says much of the hand: more steps only make samples rougher.
@@ -81,8 +76,7 @@ class JointDiffusionSampling:
     steps: int = 20
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= TIMESTEPS or self.steps != int(self.steps):
-            raise InputError(f"steps: {self.steps}, accepted are 1 to {TIMESTEPS}")
+        check_steps(self.steps)
 
 
 class JointDiffusion(Network):
@@ -447,17 +441,3 @@ def unfold(grid: Tensor) -> Tensor:
 def normalise_field(field: Tensor) -> Tensor:
     """Distances in metres as numbers about zero, near one."""
     return (field - FIELD_MEAN) / FIELD_SPREAD
-
-
-def ddim() -> DDIMScheduler:
-    """The noise's schedule: cosine, no signal at all at the last time, clean samples predicted."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    return DDIMScheduler(
-        num_train_timesteps=TIMESTEPS,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",
-        clip_sample=False,
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
-    )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import trimesh
 from torch import nn
 
 # Metres: no camera tells less apart, and what turning a cloud does to its last digits is nearly
@@ -62,6 +63,11 @@ class Frame(NamedTuple):
     def turn_out(self, directions: np.ndarray) -> np.ndarray:
         """(..., 3) float64 directions of the frame as they are outside."""
         return self._mirror(directions.astype(np.float64)) @ self.rotation.T
+
+    def mesh_out(self, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+        """A mesh of the frame where it lies, its faces outward."""
+        faces = mesh.faces[:, ::-1] if self.mirrored else mesh.faces
+        return trimesh.Trimesh(self.out(mesh.vertices), faces, process=False)
 
     def _mirror(self, points: np.ndarray) -> np.ndarray:
         return points * MIRROR if self.mirrored else points

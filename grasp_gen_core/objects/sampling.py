@@ -19,6 +19,9 @@ DEPTH_NOISE = 0.0026  # per metre: deviation over depth squared of a RealSense-l
 SEEN_BY_CAMERA = 0.83  # share in sight of a camera in its own view; whole objects have half
 NEAREST_GUESSED = 0.2  # metres: no depth camera measures what is closer to it
 NEAREST_CAMERA = 0.5  # of the object's longest side: no camera stands closer to it
+# The area normals of a closed surface add up to nothing; those of a part of it add up to the area
+# of its opening. Length of the mean normal from which something is left out:
+OPEN = 0.08
 COARSEST = 0.25  # of the longest side: radius in which normals are averaged at most
 
 
@@ -161,7 +164,7 @@ def _is_camera_view(
 def _openness(points: np.ndarray, normals: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """(N,) how much more of the world is in sight above each point than below it, -1 to 1."""
     surface = Squares(points, normals, 2 * spacing)  # of twice the side: no gaps
-    directions = _sphere_directions(NUM_DIRECTIONS)
+    directions = sphere_directions(NUM_DIRECTIONS)
     cosines = normals @ directions.T
     cosines[np.abs(cosines) < GRAZING] = 0
     for direction, cosine in zip(directions, cosines.T, strict=True):
@@ -193,7 +196,7 @@ def _agree(
     return votes
 
 
-def _sphere_directions(n: int) -> np.ndarray:
+def sphere_directions(n: int) -> np.ndarray:
     """(n, 3) unit vectors spread evenly (Fibonacci lattice)."""
     z = 1 - (2 * np.arange(n) + 1) / n
     angle = np.pi * (3 - np.sqrt(5)) * np.arange(n)

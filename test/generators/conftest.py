@@ -40,5 +40,10 @@ def batch(cloud, hand) -> dict[str, torch.Tensor]:
     views = torch.stack([cloud(seed) for seed in range(4)])
     flip = torch.zeros(4, dtype=torch.long)
     scene = choir.encode(views, hand(mano)[0], hand.faces, hand.regions, torch.zeros(3))
-    known = {"mano": mano, "contacts": scene.contacts}
+    eye = torch.full((4, 3), torch.nan)
+    eye[0] = torch.tensor([0.0, 0.0, 0.6])
+    others = torch.stack([mano, mano.flip(0)], dim=1)
+    alone = 0.03 * torch.randn(2, views.shape[1], 3, generator=generator)
+    known = {"mano": mano, "contacts": scene.contacts, "eye": eye, "others": others}
+    known |= {"shapes": alone}
     return known | {"view": views, "surface": views, "flip": flip}

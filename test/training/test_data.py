@@ -138,6 +138,12 @@ def test_views_of_a_batch(data, material):
         assert batch["surface"].shape == (40, POINTS // 2, 3)
         assert torch.equal(batch["mano"], torch.from_numpy(data.mano[rows]))
         assert set(batch["flip"].tolist()) <= set(range(4))
+        eyes = batch["eye"].numpy()
+        if kind == "camera":  # as of one of the object's cameras
+            for number, eye in zip(data.object_index, eyes, strict=False):
+                assert (open_material(material)[number]["eye"] == eye).all(axis=1).any()
+        else:
+            assert np.isnan(eyes).all()
         noise = []
         for number, view, surface in zip(
             data.object_index, batch["view"], batch["surface"], strict=False
@@ -147,6 +153,19 @@ def test_views_of_a_batch(data, material):
             noise.append(np.abs(signed_distance(mesh, view.numpy())).max())
         assert max(noise) < most
         assert kind == "camera" or min(noise) < 2e-5 < 2e-3 < max(noise)  # some without noise
+
+
+def test_others_are_grasps_of_the_same_object(data, material):
+    palm, rows = ManoHand().regions.palm_axis.numpy(), np.arange(0, 40, 3)
+    every = np.arange(len(OBJECTS))
+    made = GraspSamples(data, every, material, {"full": 1.0}, POINTS, palm, others=6)
+    others = made[rows, 5]["others"].numpy()
+    assert others.shape == (len(rows), 6, 61)
+    np.testing.assert_array_equal(others[:, 0], data.mano[rows])
+    for row, grasps in zip(rows, others, strict=True):
+        own = data.mano[data.object_index == data.object_index[row]]
+        assert all((own == grasp).all(axis=1).any() for grasp in grasps)
+        assert len(np.unique(grasps, axis=0)) > 2
 
 
 def test_cameras_look_past_the_hand(data, material, monkeypatch):
@@ -204,7 +223,7 @@ def test_contacts_are_those_of_the_surface(data, material):
         assert np.linalg.norm((found - true)[both, :3], axis=1).mean() < 1.5e-3  # patches are 10 mm
     palm = np.array([0, 0, 1.0])
     every = np.arange(len(OBJECTS))
-    made = GraspSamples(data, every, material, {"full": 1.0}, POINTS, palm, path)
+    made = GraspSamples(data, every, material, {"full": 1.0}, POINTS, palm, contacts=path)
     rows = np.array([3, 1])
     np.testing.assert_array_equal(made[rows, 0]["contacts"], kept[rows])
 

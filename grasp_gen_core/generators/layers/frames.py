@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from grasp_gen_core.hand import ManoHand
@@ -44,6 +45,25 @@ def in_principal_frame(batch: dict[str, Tensor], hand: ManoHand) -> tuple[Tensor
     return view, surface, hands_in_frame(batch["mano"], rotation, centre, hand)
 
 
+def in_view_frame(
+    batch: dict[str, Tensor], hand: ManoHand
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A batch in its views' principal frames.
+
+    Returns:
+        view (B, N, 3), surface (B, M, 3), `others` (B, G, 61), and the direction to the camera
+        (B, 3): where there was none, that in which the view's middle is off the object's.
+    """
+    rotation, centre = principal_frame(batch["view"], batch["flip"])
+    view, surface = ((batch[name] - centre[:, None]) @ rotation for name in ("view", "surface"))
+    eye = ((batch["eye"] - centre)[:, None] @ rotation)[:, 0]
+    eye = torch.where(eye.isnan(), -surface.mean(dim=1), eye)
+    hands, count = batch["others"], batch["others"].shape[1]
+    frames = (x.repeat_interleave(count, dim=0) for x in (rotation, centre))
+    hands = hands_in_frame(hands.flatten(0, 1), *frames, hand).unflatten(0, (-1, count))
+    return view, surface, hands, functional.normalize(eye, dim=1)
+
+
 def hands_in_frame(mano: Tensor, rotation: Tensor, centre: Tensor, hand: ManoHand) -> Tensor:
     """Hands (B, 61) in the frames that `principal_frame` gives, (B, 3, 3) and (B, 3)."""
     back = rotation.mT
@@ -74,8 +94,8 @@ def principal_frame(points: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
     return axes * (skew * FLIPS.to(points)[flip])[:, None], centre
 
 
-def few_of(points: Tensor, rng: torch.Generator) -> Tensor:
-    """At most SEEN of the points (N, 3)."""
-    if len(points) <= SEEN:
+def few_of(points: Tensor, rng: torch.Generator, count: int = SEEN) -> Tensor:
+    """At most `count` of the points (N, 3)."""
+    if len(points) <= count:
         return points
-    return points[torch.randperm(len(points), generator=rng)[:SEEN].to(points.device)]
+    return points[torch.randperm(len(points), generator=rng)[:count].to(points.device)]

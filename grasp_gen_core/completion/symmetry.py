@@ -6,11 +6,9 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from grasp_gen_core.objects.distance import point_areas
+from grasp_gen_core.objects.sampling import OPEN
 
-# The area normals of a closed surface add up to nothing; those of a part of it add up to the area
-# of its opening. Lengths of the mean normal:
-OPEN = 0.08  # from which something is left out
-ONE_SIDED = 0.3  # from which a cloud shows one side only, whatever its rim looks like
+ONE_SIDED = 0.3  # mean normal's length from which a cloud shows one side only, whatever its rim
 FLAT = 2.0  # spacings of points that a flat rim is thick
 WHOLE = 0.85  # share of the opening that a flat rim surrounds at least
 JOINT = 0.1  # of the rim's size, by which its image may miss it

@@ -5,8 +5,8 @@ import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
+from grasp_gen_core.completion.symmetry import complete_by_symmetry
 from grasp_gen_core.objects.clouds import even_surface
-from grasp_gen_core.objects.completion import complete_by_symmetry
 from grasp_gen_core.objects.sampling import sample_surface
 
 
