@@ -36,6 +36,7 @@ from grasp_gen_core.contact.maps import nearest
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
 from grasp_gen_core.generators.layers.losses import is_inside
+from grasp_gen_core.generators.layers.mano import rotation_6d
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
@@ -479,12 +480,6 @@ def bone_angles(joints: Tensor, regions: HandRegions) -> Tensor:
     bones = functional.normalize(ends[..., 1, :] - ends[..., 0, :], dim=3)
     cosine = -(bones[:, :, :-1] * bones[:, :, 1:]).sum(dim=3)
     return torch.acos(cosine.clamp(-0.9999, 0.9999)).flatten(1)
-
-
-def rotation_6d(sixd: Tensor) -> Tensor:
-    """(B, 3, 3) rotations from (B, 6) numbers, the identity from zeros (Zhou et al. 2019)."""
-    unturned = torch.eye(3, 2, dtype=sixd.dtype, device=sixd.device)
-    return roma.special_gramschmidt(sixd.view(-1, 3, 2) + unturned)
 
 
 def perplexity(index: Tensor) -> Tensor:

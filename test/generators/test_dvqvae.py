@@ -23,9 +23,9 @@ from grasp_gen_core.generators.dvqvae import (
     SkeletalGate,
     bone_angles,
     perplexity,
-    rotation_6d,
 )
 from grasp_gen_core.generators.layers.frames import in_principal_frame
+from grasp_gen_core.generators.layers.mano import rotation_6d
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,12 @@ def to_mano(numbers: Tensor, hand: ManoHand) -> Tensor:
     return torch.cat([betas, roma.rotmat_to_rotvec(rotation), pose, transl], dim=1)
 
 
+def rotation_6d(sixd: Tensor) -> Tensor:
+    """(B, 3, 3) rotations from (B, 6) numbers, the identity from zeros (Zhou et al. 2019)."""
+    unturned = torch.eye(3, 2, dtype=sixd.dtype, device=sixd.device)
+    return roma.special_gramschmidt(sixd.view(-1, 3, 2) + unturned)
+
+
 def start_of(numbers: Tensor) -> Tensor:
     """(3, 2) added to the 6D rotation: an untrained decoder has one, too."""
     return 0.1 * torch.eye(3, 2, dtype=numbers.dtype, device=numbers.device)
