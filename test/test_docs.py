@@ -39,6 +39,7 @@ SIZES = {
     "generate": {"--num": "2"},
     "evaluate": {"--num": "2"},
     "bench": {"--num": "2", "--repeat": "1"},
+    "imagine": {"--num": "2"},
     "view": {"--render": "view.png"},  # no display
     "train": {"--steps": "1", "--data": "few_grasps", "--device": "cpu"},
 }

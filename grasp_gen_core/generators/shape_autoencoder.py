@@ -40,6 +40,7 @@ REACH = 0.3  # metres from the centre within which there is anything
 MARGIN = 0.03  # metres around the latent points in which there is anything
 COARSE = 0.01  # metres between the points at which a surface is first looked for
 SPECK = 0.01  # of the largest body's volume: less is no part of the object
+APART = 1e-5  # metres between vertices that would coincide
 MOST_NODES = 1_000_000  # of the lattice: larger boxes get a coarser one
 AT_ONCE = 2048  # points that are decoded together
 SPREAD = 0.05  # metres: latent places are in units of it
@@ -197,7 +198,8 @@ class ShapeAutoencoder(Network):
         solid = Manifold.level_set(lambda *_: next(inside), box.tolist(), pitch)
         raw = solid.to_mesh()
         vertices, faces = np.array(raw.vert_properties[:, :3], float), np.array(raw.tri_verts)
-        return without_specks(trimesh.Trimesh(vertices, faces.astype(np.int64), process=False))
+        mesh = trimesh.Trimesh(vertices, faces.astype(np.int64), process=False)
+        return with_vertices_apart(without_specks(mesh))
 
     def _distances(self, state: Tensor, points: np.ndarray) -> np.ndarray:
         """(N,) of points (N, 3), in turns."""
@@ -278,6 +280,16 @@ def without_specks(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     volume = np.abs(np.bincount(body, np.einsum("fd,fd->f", a, np.cross(b, c)) / 6))
     mesh.update_faces((volume > SPECK * volume.max())[body])
     mesh.remove_unreferenced_vertices()
+    return mesh
+
+
+def with_vertices_apart(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """A closed mesh whose vertices that coincide went a little inward, where its surface touches
+    itself: who reads it from a file takes them for one, and finds it open."""
+    places = np.round(mesh.vertices / (0.1 * APART))
+    _, number, count = np.unique(places, axis=0, return_inverse=True, return_counts=True)
+    touching = count[number.ravel()] > 1
+    mesh.vertices[touching] -= APART * mesh.vertex_normals[touching]
     return mesh
 
 

@@ -14,6 +14,7 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.sampling import outward_normals, sample_surface
 from grasp_gen_core.objects.views import view_object
+from grasp_gen_core.types import Observation
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +89,13 @@ def test_shapes_are_in_the_frame_of_the_cloud():
     assert np.median(nearest) < 0.01 and all(shape.volume > 0 for shape in shapes)
     turn = trimesh.transformations.random_rotation_matrix(np.array([0.1, 0.5, 0.7]))[:3, :3]
     shift = np.array([30.0, -20.0, 5.0])
-    moved = pipeline.look_at(points @ turn.T + shift, 0, None)
+    moved = pipeline.look_at(Observation(points @ turn.T + shift, viewpoint=shift), 0, None)
     there = moved.frame.mesh_out(moved.shapes[0])
     np.testing.assert_allclose(
         there.vertices, shapes[0].vertices @ turn.T + shift, atol=1e-4, rtol=0
     )
     left = GraspPipeline("grasp_cvae", "none", device="cpu", completion="jhod", side="left")
-    mirrored = left.look_at(points * [-1, 1, 1], 0, None)
+    mirrored = left.look_at(points * [-1, 1, 1], 0, None)  # the camera at the origin, again
     other = mirrored.frame.mesh_out(mirrored.shapes[0])
     np.testing.assert_allclose(other.vertices, shapes[0].vertices * [-1, 1, 1], atol=1e-4, rtol=0)
     assert other.volume > 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from grasp_gen_core.generators.shape_autoencoder import (
     ShapeAutoencoder,
     farthest,
     truncate,
+    with_vertices_apart,
 )
 
 SMALL = {"tokens": 16, "channels": 8, "width": 64, "encoder_layers": 1, "decoder_layers": 1}
@@ -127,3 +129,22 @@ def test_no_object_is_one_clear_line(net):
     net.field = lambda _, points: torch.full(points.shape[:2], 0.1)
     with pytest.raises(ValueError, match="decode to no object"):
         net.mesh(around())
+
+
+def test_surfaces_that_touch_themselves_stay_closed_in_files(tmp_path):
+    """Two balls that share a vertex, as marching leaves them: a reader merges what coincides."""
+    ball = trimesh.creation.icosphere(2, 0.03)
+    top = ball.vertices[:, 2].argmax()
+    other = ball.copy().apply_transform(np.diag([1.0, 1, -1, 1]))
+    other.apply_translation([0, 0, 2 * ball.vertices[top, 2]])
+    pair = trimesh.Trimesh(
+        np.concatenate([ball.vertices, other.vertices]),
+        np.concatenate([ball.faces, other.faces + len(ball.vertices)]),
+        process=False,
+    )
+    apart = with_vertices_apart(pair.copy())
+    moved = np.linalg.norm(apart.vertices - pair.vertices, axis=1)
+    assert (moved > 0).sum() == 2 and moved.max() < 2e-5
+    apart.export(tmp_path / "pair.ply")
+    assert len(trimesh.load_mesh(tmp_path / "pair.ply").vertices) == len(pair.vertices)
+    assert apart.is_watertight
