@@ -455,17 +455,19 @@ class GraspData(lightning.LightningDataModule):
             self.measured.append(HeldOut(mesh, view_object(mesh, "full", points).points))
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.training, Batches(len(self.training), self.batch, shuffled=True))
+        return load(self.training, Batches(len(self.training), self.batch, True), self.workers)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.validation, Batches(len(self.validation), self.batch, False))
+        return load(self.validation, Batches(len(self.validation), self.batch, False), self.workers)
 
-    def _loader(self, samples: GraspSamples, batches: Batches) -> DataLoader:
-        return DataLoader(
-            samples,
-            sampler=batches,
-            batch_size=None,  # the sampler's items are batches
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+
+def load(samples: Dataset, batches: Batches, workers: int) -> DataLoader:
+    """Batches of samples, made by so many processes."""
+    return DataLoader(
+        samples,
+        sampler=batches,
+        batch_size=None,  # the sampler's items are batches
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -29,7 +29,7 @@ from grasp_gen_core.objects.distance import signed_distance
 from grasp_gen_core.objects.meshes import solid
 from grasp_gen_core.objects.readers import read_obj
 from grasp_gen_core.objects.sampling import sample_surface
-from grasp_gen_training.data import Batches, GraspData, GraspSamples, draw, open_material
+from grasp_gen_training.data import Batches, GraspData, GraspSamples, draw, load, open_material
 from grasp_gen_training.kept import keep
 from grasp_gen_training.module import NetworkTraining
 
@@ -211,20 +211,10 @@ class ShapeData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         batches = Batches(self.repeats * len(self.training), self.batch, shuffled=True)
-        return self._loader(self.training, batches)
+        return load(self.training, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.validation, Batches(len(self.validation), self.batch, False))
-
-    def _loader(self, samples: ShapeSamples, batches: Batches) -> DataLoader:
-        return DataLoader(
-            samples,
-            sampler=batches,
-            batch_size=None,  # the sampler's items are batches
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return load(self.validation, Batches(len(self.validation), self.batch, False), self.workers)
 
 
 class JointSamples(Dataset):

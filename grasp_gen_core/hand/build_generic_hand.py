@@ -20,11 +20,12 @@ import numpy as np
 import trimesh
 from scipy.optimize import nnls
 
+from grasp_gen_core.hand.mano_file import PARENTS
+
 VERTICES, WRIST_LOOP = 778, 16
 WRIST = np.array([0.0957, 0.0064, 0.0062])  # MANO's wrist joint at rest, metres
 TIP_IDS = {"thumb": 744, "index": 320, "middle": 443, "ring": 554, "pinky": 671}  # as in smplx
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")  # MANO's joint order
-PARENTS = [-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14]
 
 
 def read_glb(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray]:

@@ -32,6 +32,7 @@ SHAPES = {
     "hands_mean": (NUM_ANGLES,),
 }
 INDICES = {"f", "kintree_table"}
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)  # of five fingers' three joints
 NO_PARENT = 2**32 - 1  # how MANO's uint32 table spells -1
 
 
@@ -64,10 +65,10 @@ def read_hand_file(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: f: accepted are vertex numbers 0 to {NUM_VERTICES - 1}")
     parents = arrays["kintree_table"][0]
     parents[0] = -1 if parents[0] == NO_PARENT else parents[0]
-    if parents[0] != -1 or not ((parents[1:] >= 0) & (parents[1:] < np.arange(1, NUM_BONES))).all():
+    if tuple(parents) != PARENTS:
         raise InputError(
             f"{path}: kintree_table: parents {parents.tolist()}, "
-            "accepted is -1 for the root, then joints that come earlier"
+            "accepted is -1 for the root, then five chains of three joints"
         )
     return arrays
 

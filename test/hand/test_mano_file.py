@@ -185,6 +185,7 @@ LONE.indices[0] = 16  # one beyond the last row
         ("f", np.zeros((1538, 3)), "type float64, accepted are integers"),
         ("f", np.full((1538, 3), 778), "accepted are vertex numbers 0 to 777"),
         ("kintree_table", np.full((2, 16), 3), "parents .* accepted is -1 for the root"),
+        ("kintree_table", np.stack([np.arange(-1, 15), np.arange(16)]), "five chains of three"),
         ("J_regressor", LONE, "not an array: ValueError: indices must be < 16"),
     ],
 )
