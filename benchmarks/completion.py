@@ -93,7 +93,8 @@ def measure(generator: str, case: tuple[str, trimesh.Trimesh, int]) -> dict:
     whole, _ = complete_by_symmetry(points, normals)
     # The network works near zero, as in the pipeline.
     middle = points.mean(axis=0)
-    shapes = network(generator).shapes((points - middle).astype(np.float32), normals, seed, DRAWS)
+    local = (points - middle).astype(np.float32)
+    _, shapes = network(generator).draw(local, normals, seed, DRAWS)
     shapes = [shape.apply_translation(middle) for shape in shapes]
     rng = np.random.default_rng(seed)
     drawn = [error(np.concatenate([points, sample_surface(s, SURFACE, seed)[0]])) for s in shapes]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import roma
@@ -42,6 +42,9 @@ from grasp_gen_core.types import (
     lean,
 )
 
+if TYPE_CHECKING:
+    from grasp_gen_core.generators.shape_autoencoder import Objects
+
 MOST = 1024  # grasps in a call
 FARTHEST = 1.0  # metres between the object and a hand that is to be refined
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
@@ -74,6 +77,7 @@ class Scene(NamedTuple):
         cloud, normals: (N, 3) the points and their outward normals.
         grid: signed distance to the object.
         shapes: objects that it may be, in this frame, where some were drawn.
+        objects: the same as they were drawn.
         notes: on what was given.
     """
 
@@ -83,6 +87,7 @@ class Scene(NamedTuple):
     normals: Tensor
     grid: DistanceGrid | FieldInFrame
     shapes: tuple[trimesh.Trimesh, ...]
+    objects: Objects | None
     notes: list[str]
 
 
@@ -229,12 +234,13 @@ class GraspPipeline:
             # In its own frame the origin is amid the cloud, where no camera is.
             normals = outward_normals(local, None if eye is None else frame.into(np.asarray(eye)))
         if field is None:
-            grid, shapes = self.complete(local, normals, seed)
+            grid, shapes, objects = self.complete(local, normals, seed)
         else:
-            grid, shapes = FieldInFrame(field, frame), ()
+            grid, shapes, objects = FieldInFrame(field, frame), (), None
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
-        scene = Scene(points, frame, cloud, outward, grid.to(self.device), shapes, notes)
+        grid = grid.to(self.device)
+        scene = Scene(points, frame, cloud, outward, grid, shapes, objects, notes)
         self._lap("cloud")
         return scene
 
@@ -287,6 +293,7 @@ class GraspPipeline:
     ) -> Tensor:
         """(num * generator.proposals, 61) unrefined hands."""
         surface = (scene.normals, scene.grid) if self.generator.knows_surface else ()
+        surface += (scene.objects,) if self.generator.draws_objects else ()
         portions = []
         for first in range(0, num, self.portion):
             heed(stop)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import trimesh
-from torch import nn
 
 from grasp_gen_core.completion.symmetry import complete_by_symmetry
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
+
+if TYPE_CHECKING:
+    from grasp_gen_core.generators.layers.network import Network
+    from grasp_gen_core.generators.shape_autoencoder import Objects
 
 NAMES = ("symmetry", "jhod", "none")
 PITCH = 0.004  # metres between the nodes of fields
@@ -25,36 +28,40 @@ class Belief(NamedTuple):
         field: signed distance to it.
         shapes: objects that may have been seen, likeliest first, metres, the cloud's frame; none
             where nothing was drawn.
+        objects: what these were drawn as, None likewise.
     """
 
     field: DistanceGrid
     shapes: tuple[trimesh.Trimesh, ...] = ()
+    objects: Objects | None = None
 
 
 # Points (N, 3), metres, their outward normals (N, 3) and a seed to a Belief.
 Completion = Callable[[np.ndarray, np.ndarray, int], Belief]
 
 
-def get_completion(name: str, hand: ManoHand, generator: nn.Module | None = None) -> Completion:
+def get_completion(name: str, hand: ManoHand, generator: Network | None = None) -> Completion:
     """A way to guess what isn't seen.
 
     Args:
         name: one of NAMES.
         hand: says on which device to work.
-        generator: the one that makes the hands: where it can draw objects, it does.
+        generator: the one that makes the hands: one that draws objects for them to hold draws these
+            in any case, and says which, whatever is believed.
 
     Raises:
         InputError: if the name is unknown.
     """
-    if name == "jhod":
-        from grasp_gen_core.completion.drawn import Drawn
-        from grasp_gen_core.generators import load_network
-
-        return Drawn(generator if hasattr(generator, "complete") else load_network(name, hand))
-    ways = {"symmetry": by_symmetry, "none": as_seen}
-    if name not in ways:
+    if name not in NAMES:
         raise InputError(f"completion: {name!r}, accepted are {', '.join(NAMES)}")
-    return ways[name]
+    draws = generator is not None and generator.draws_objects
+    way = {"symmetry": by_symmetry, "none": as_seen}.get(name)
+    if way and not draws:
+        return way
+    from grasp_gen_core.completion.drawn import Drawn
+    from grasp_gen_core.generators import load_network
+
+    return Drawn(generator if draws else load_network("jhod", hand), way)
 
 
 def as_seen(points: np.ndarray, normals: np.ndarray, seed: int) -> Belief:
@@ -64,7 +71,7 @@ def as_seen(points: np.ndarray, normals: np.ndarray, seed: int) -> Belief:
 
 def by_symmetry(points: np.ndarray, normals: np.ndarray, seed: int) -> Belief:
     """What was seen, and what its symmetry adds behind."""
-    seen, _ = as_seen(points, normals, seed)
+    seen = as_seen(points, normals, seed).field
     whole, whole_normals = complete_by_symmetry(points, normals)
     if len(whole) == len(points):
         return Belief(seen)

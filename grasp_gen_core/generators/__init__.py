@@ -2,9 +2,10 @@
 
 A generator has `sample(points, num, rng)`, which gives (num, 61) hands for one object's points, and
 says how many `proposals` it should make for each grasp that is returned. One that `knows_surface`
-is also given the points' normals and the object's signed distance. One whose sampling can be tuned
-has a `sampling_class`, and keeps its options in `sampling`; one that can `reposition(mano, points)`
-puts hands of any origin in new places. Those that are trained are `layers.network.Network`s.
+is also given the points' normals and the object's signed distance, and one that `draws_objects`
+which ones a part is taken for. One whose sampling can be tuned has a `sampling_class`, and keeps
+its options in `sampling`; one that can `reposition(mano, points)` puts hands of any origin in new
+places. Those that are trained are `layers.network.Network`s.
 """
 
 from __future__ import annotations

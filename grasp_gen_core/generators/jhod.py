@@ -64,6 +64,7 @@ from grasp_gen_core.generators.layers.sinusoids import sinusoids
 from grasp_gen_core.generators.shape_autoencoder import (
     SPREAD,
     WAVES,
+    Objects,
     Pieces,
     ShapeAutoencoder,
     arranged,
@@ -101,6 +102,7 @@ class JHODConfig:
     weight_parts: tuple[float, ...] = (0.25, 4.0, 4.0, 1.0)  # of a hand's numbers, see PARTS
     weight_object: float = 1.0
     weight_places: float = 4.0  # of latent points, for each of their features' ones
+    asynchronous: bool = True  # times of hand and object (Eq. 9); False is for Table 4 alone
     weight_xyz: float = 0.2
     weight_distance: float = 0.2
 
@@ -135,7 +137,7 @@ class JHOD(Network):
         config: sizes and weights.
     """
 
-    knows_surface = True
+    knows_surface = draws_objects = True
     config_class = JHODConfig
     sampling_class = JHODSampling
     stages = {
@@ -176,6 +178,7 @@ class JHOD(Network):
         rng: torch.Generator,
         normals: Tensor,
         grid: DistanceGrid,
+        objects: Objects | None = None,
     ) -> Tensor:
         """Hands for one cloud (Eq. 2); for a part of an object, on objects that it may belong to.
 
@@ -185,6 +188,7 @@ class JHOD(Network):
             rng: source of randomness, on the CPU.
             normals: (N, 3) of the points, outward.
             grid: signed distance to the object, not used.
+            objects: that a part is taken for, None for some of its own.
 
         Returns:
             (num, 61) MANO parameters in the frame of the points.
@@ -192,7 +196,7 @@ class JHOD(Network):
         toward, wanted = normals.mean(dim=0), num
         if toward.norm() > OPEN:
             wanted = SPARE * num
-            latent, rotation, centre = self.complete(points, normals, OBJECTS, rng)
+            latent, rotation, centre = objects or self.complete(points, normals, OBJECTS, rng)
         else:
             rotation, centre, local = in_four_frames(few_of(points, rng, self.shapes.config.points))
             latent = self.encode(local)
@@ -217,17 +221,13 @@ class JHOD(Network):
 
     def complete(
         self, points: Tensor, normals: Tensor, count: int, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Objects:
         """Objects that may have been seen.
 
         Args:
             points, normals: (N, 3) what was seen; the normals' mean points to the camera.
             count: objects wanted.
             rng: source of randomness, on the CPU.
-
-        Returns:
-            latent (count, K, C), and of the frames that these are in rotation (count, 3, 3) and
-            centre (count, 3), see `principal_frame`.
         """
         rotation, centre, local = in_four_frames(few_of(points, rng, self.shapes.config.points))
         toward = nn.functional.normalize(normals.mean(dim=0), dim=0) @ rotation
@@ -245,7 +245,7 @@ class JHOD(Network):
             free = self.both(state, numbers, time, never, self.unseen(count))[0]
             return free + self.sampling.guidance * (told - free)
 
-        return self.denoise(clean, state), rotation[chosen], centre[chosen]
+        return Objects(self.denoise(clean, state), rotation[chosen], centre[chosen])
 
     def draw_hands(self, latent: Tensor, noise: Tensor) -> Tensor:
         """(B, D, NUMBERS) hands for objects (B, K, C), of noise (B, D, NUMBERS)."""
@@ -335,11 +335,13 @@ class JHOD(Network):
         seen = torch.rand(len(latent), 1, 1, device=latent.device) < SHOWN
         context = torch.where(seen, context, self.nothing)
         object_time, object_state = corrupt(latent, 1)
-        hand_time, hand_state = corrupt(numbers)
+        shared = None if config.asynchronous else object_time
+        hand_time, hand_state = corrupt(numbers, time=None if shared is None else shared[:count])
         kept, object_kept = signal(hand_time), signal(object_time)
         empty = torch.randn(len(alone), NUMBERS).to(latent)
         hand_state = torch.cat([hand_state, empty])
-        hand_time = torch.cat([hand_time, torch.full((len(alone),), NEVER).to(hand_time)])
+        never = torch.full((len(alone),), NEVER).to(hand_time)
+        hand_time = torch.cat([hand_time, never]) if shared is None else shared
         objects, hands = self.both(object_state, hand_state, object_time, hand_time, context)
         objects, hands = objects.float(), hands.float()
         joint = self.hand_losses(

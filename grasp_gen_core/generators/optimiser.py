@@ -19,6 +19,7 @@ class Optimiser:
 
     proposals = 3
     knows_surface = True
+    draws_objects = False
 
     def __init__(self, hand: ManoHand) -> None:
         self.hand = hand

@@ -19,6 +19,7 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -67,6 +68,19 @@ class ShapeAutoencoderConfig:
     encoder_layers: int = 2
     decoder_layers: int = 2
     noise: float = 0.03
+
+
+class Objects(NamedTuple):
+    """Objects (O of them) as their latent points, see `ShapeAutoencoder`.
+
+    Attributes:
+        latent: (O, K, C) latent points.
+        rotation, centre: (O, 3, 3), (O, 3) of the frames that these are in, `principal_frame`.
+    """
+
+    latent: Tensor
+    rotation: Tensor
+    centre: Tensor
 
 
 class ShapeAutoencoder(Network):

@@ -42,7 +42,7 @@ def test_drawn_objects_are_nearer_to_the_hidden_side_than_what_was_seen(drawn):
     before, after = [], []
     for family, seed in (("kettle", 400_001), ("flashlight", 400_002), ("flashlight", 400_003)):
         points, normals, _, surface = seen(family, seed)
-        shapes = drawn.shapes(points, normals, seed=0, count=2)
+        _, shapes = drawn.draw(points, normals, seed=0, count=2)
         assert shapes and all(shape.is_watertight and shape.volume > 0 for shape in shapes)
         known = np.concatenate([points, sample_surface(shapes[0], 4000)[0]])
         before.append(cKDTree(points).query(surface)[0].mean())
@@ -61,7 +61,7 @@ def test_what_is_seen_from_all_around_is_not_guessed(drawn):
 
 def test_the_same_seed_draws_the_same(drawn):
     points, normals, *_ = seen("mug", 3)
-    one, again, other = (drawn.shapes(points, normals, seed, 1)[0] for seed in (1, 1, 2))
+    one, again, other = (drawn.draw(points, normals, seed, 1)[1][0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.vertices, again.vertices)
     assert not np.array_equal(one.vertices, other.vertices)
 
@@ -113,6 +113,21 @@ def test_shapes_lie_beside_the_grasps(tmp_path, monkeypatch):
     # A later run that draws nothing leaves none of these behind.
     assert main(["generate", "seen.npy", *options]) == 0
     assert not list((tmp_path / "grasps_shapes").glob("*.ply"))
+
+
+@pytest.mark.parametrize("completion", NAMES)
+def test_hands_are_drawn_for_the_shapes_that_come_with_them(completion):
+    """JHOD's, whatever the refiner believes: each hand near one of the objects, first ones best."""
+    points = view_object(make_object("can", 4), "camera", 1024, 4).points
+    grasps = GraspPipeline("jhod", "none", device="cpu", completion=completion)(points, num=8)
+    assert len(grasps.shapes) > 1
+    off = np.stack(
+        [
+            [np.abs(trimesh.proximity.signed_distance(shape, hand)).min() for hand in grasps.joints]
+            for shape in grasps.shapes
+        ]
+    )
+    assert off.min(axis=0).max() < 0.03
 
 
 def test_imagine(tmp_path, monkeypatch, hand):

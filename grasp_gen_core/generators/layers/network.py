@@ -19,7 +19,7 @@ class Network(nn.Module):
     """
 
     proposals = 8
-    knows_surface = False
+    knows_surface = draws_objects = False
     config_class: ClassVar[type]
     sampling_class: ClassVar[type | None] = None  # of options that a user may set
     # Of a system whose parts are trained one after another: the parts of each stage, by name.

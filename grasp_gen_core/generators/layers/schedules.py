@@ -41,14 +41,16 @@ def check_steps(steps: float) -> None:
         raise InputError(f"steps: {steps}, accepted are 1 to {TIMESTEPS}")
 
 
-def corrupt(clean: Tensor, inner: int = 0) -> tuple[Tensor, Tensor]:
-    """Random times (B, ...) and noisy states at them of samples (B, ..., n) (Eq. 3, 9).
+def corrupt(clean: Tensor, inner: int = 0, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Times (B, ...) and noisy states at them of samples (B, ..., n) (Eq. 3, 9).
 
     Args:
         clean: the samples.
         inner: dimensions before the last that share a time.
+        time: None for random ones.
     """
-    time = torch.randint(TIMESTEPS, clean.shape[: -1 - inner], device=clean.device)
+    if time is None:
+        time = torch.randint(TIMESTEPS, clean.shape[: -1 - inner], device=clean.device)
     kept = signal(time).view(*time.shape, *[1] * (inner + 1))
     return time, kept.sqrt() * clean + (1 - kept).sqrt() * torch.randn_like(clean)
 
