@@ -13,6 +13,7 @@ PARTS = (10, 6, 3, 45)  # betas, 6D turn, centre of the grasp, joint angles
 NUMBERS = sum(PARTS)
 CENTRE = 0.05  # metres that are 1
 HELD = 0.09, 0.035  # metres from the wrist to what is held, along the fingers and out of the palm
+LEAST = 1e-6  # of the 6D turn
 STIFF = 0.1  # radians: half of a joint's range, at least
 
 
@@ -33,7 +34,8 @@ def mano_of(numbers: Tensor, hand: ManoHand) -> Tensor:
     """(B, 61) hands of numbers (B, NUMBERS), joint angles within their limits."""
     middle, half = ranges(hand)
     betas, turn, centre, angles = numbers.split(PARTS, dim=1)
-    turn = roma.special_gramschmidt(turn.view(-1, 3, 2))
+    # A network that says nothing yet turns nothing where nothing of its state is left either.
+    turn = roma.special_gramschmidt(turn.view(-1, 3, 2) + LEAST * torch.eye(3, 2).to(turn))
     low, high = hand.regions.limits.unbind(-1)
     angles = (middle + half * angles.view(-1, 15, 3)).clamp(low, high)
     transl = CENTRE * centre - turn @ held(hand) - hand.root(betas)
