@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import roma
 import torch
 from torch import Tensor
 
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 PARTS = (10, 6, 3, 45)  # betas, 6D turn, centre of the grasp, joint angles
@@ -23,7 +22,7 @@ def numbers_of(mano: Tensor, hand: ManoHand) -> Tensor:
     The place is that of what is held, not the wrist's: it depends less on how the hand is turned.
     """
     middle, half = ranges(hand)
-    turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+    turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
     centre = mano[:, TRANSL] + hand.root(mano[:, BETAS]) + turn @ held(hand)
     angles = (hand.regions.to_angles(mano[:, HAND_POSE]) - middle) / half
     turn = turn[..., :2].flatten(1)
@@ -35,12 +34,12 @@ def mano_of(numbers: Tensor, hand: ManoHand) -> Tensor:
     middle, half = ranges(hand)
     betas, turn, centre, angles = numbers.split(PARTS, dim=1)
     # A network that says nothing yet turns nothing where nothing of its state is left either.
-    turn = roma.special_gramschmidt(turn.view(-1, 3, 2) + LEAST * torch.eye(3, 2).to(turn))
+    turn = rotations.orthonormal(turn.view(-1, 3, 2) + LEAST * torch.eye(3, 2).to(turn))
     low, high = hand.regions.limits.unbind(-1)
     angles = (middle + half * angles.view(-1, 15, 3)).clamp(low, high)
     transl = CENTRE * centre - turn @ held(hand) - hand.root(betas)
     return torch.cat(
-        [betas, roma.rotmat_to_rotvec(turn), hand.regions.to_pose(angles), transl], dim=1
+        [betas, rotations.to_rotvec(turn), hand.regions.to_pose(angles), transl], dim=1
     )
 
 
