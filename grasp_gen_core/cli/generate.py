@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from grasp_gen_core.cli.options import (
     Outputs,
     Parser,
     add_model_options,
+    add_viewpoint_option,
     build_pipeline,
     load,
     print_table,
@@ -30,8 +30,7 @@ ROWS_SHOWN = 10
 def add(parser: Parser) -> None:
     parser.add_argument("object", metavar="OBJECT", help=OBJECT_HELP)
     add_model_options(parser)
-    help = "where the camera stood, in OBJECT's frame; default: what a .pcd says, or a guess"
-    parser.add_argument("--viewpoint", type=coordinate, nargs=3, metavar=("X", "Y", "Z"), help=help)
+    add_viewpoint_option(parser, "OBJECT")
     parser.add_argument("--out", type=Path, default=Path("grasps.npz"), metavar="NPZ", help=DEFAULT)
     parser.add_argument("--render", type=Path, metavar="PNG", help="picture of the best grasps")
     parser.add_argument("--glb", type=Path, metavar="GLB", help="3D scene of the best grasps")
@@ -71,17 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
     for note in grasps.info["notes"]:
         print(f"note: {note}")
     return 0
-
-
-def coordinate(text: str) -> float:
-    """A finite number of metres."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r}, accepted are metres")
-    return value
 
 
 def print_grasps(grasps: GraspSet) -> None:
