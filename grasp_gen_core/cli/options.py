@@ -85,18 +85,13 @@ def add_scene_options(parser: Parser) -> None:
     help = "of a depth image in a .png, pixels"
     names = ("FX", "FY", "CX", "CY")
     parser.add_argument("--intrinsics", type=coordinate, nargs=4, metavar=names, help=help)
-    add_viewpoint_option(parser, "SCENE")
-    help = "what is up in the scene's frame; default: the plane's side that the camera is on"
+    help = "where the camera stood, in the file's frame; default: what a .pcd says, or a guess"
     axes = ("X", "Y", "Z")
+    parser.add_argument("--viewpoint", type=coordinate, nargs=3, metavar=axes, help=help)
+    help = "what is up in the scene's frame; default: the plane's side that the camera is on"
     parser.add_argument("--up", type=coordinate, nargs=3, metavar=axes, help=help)
     help = "box to look at, in metres: lowest x y z, highest x y z; default: everywhere"
     parser.add_argument("--region", type=coordinate, nargs=6, metavar="M", help=help)
-
-
-def add_viewpoint_option(parser: Parser, of: str) -> None:
-    help = f"where the camera stood, in {of}'s frame; default: what a .pcd says, or a guess"
-    axes = ("X", "Y", "Z")
-    parser.add_argument("--viewpoint", type=coordinate, nargs=3, metavar=axes, help=help)
 
 
 def add_quiet_option(parser: Parser) -> None:

@@ -25,7 +25,8 @@ PATCH, TURN = 4.0, 2.0  # across a patch, and patches that a unit of direction i
 RIM_GAP, RIM = 8.0, 4.0  # between both sides of a rim, which is lost at times, and of its height
 HIDDEN_PATCH, HIDDEN_GAP = 3.0, 30.0  # across places that are one behind others, and between them
 
-FEWEST = 20  # places of a thing
+FEWEST = 20  # places of a thing by itself, at least
+SPECK = 40  # places, of a thing that touches a larger one
 CONCAVE = 0.32  # sine of the mean rise above the neighbour's tangent plane: there things part
 DOUBT = 8  # pairs of such places that each boundary starts with: few pairs prove little
 ROUNDS = 3  # of making patches
@@ -197,7 +198,7 @@ def without_specks(surface: Surface, piece: np.ndarray) -> np.ndarray:
     contacts = _graph(piece[linked], len(size)).tocsr()
     contacts = contacts + contacts.T
     into = np.arange(len(size))
-    for speck in np.flatnonzero(size < FEWEST):
+    for speck in np.flatnonzero(size < SPECK):
         row = contacts[speck]
         larger = size[row.indices] > size[speck]
         if larger.any():

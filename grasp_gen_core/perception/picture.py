@@ -10,7 +10,8 @@ import trimesh
 
 from grasp_gen_core.objects.clouds import thin
 from grasp_gen_core.perception import NOTHING, PLANE, Segmentation
-from grasp_gen_core.render import Cell, View, write_sheet
+from grasp_gen_core.render import Cell, View, hand_mesh, write_sheet
+from grasp_gen_core.types import GraspSet
 
 SIZE = 720  # pixels
 SHOWN = {NOTHING: 3000, PLANE: 8000}  # points drawn of what is no object
@@ -21,12 +22,15 @@ FURTHER = 0.3  # metres beyond the objects that are still drawn
 SLANT = (0.3, -0.8, 0.6)  # where one looks from at a scene whose camera isn't known
 
 
-def render_segmentation(seen: Segmentation, path: str | Path) -> None:
+def render_segmentation(
+    seen: Segmentation, path: str | Path, grasps: GraspSet | None = None
+) -> None:
     """Write what `segment` found as PNG, from where the camera stood.
 
     Args:
         seen: what is what.
         path: PNG file to write.
+        grasps: of which the best on each object is drawn.
 
     Raises:
         InputError: if path can't be written.
@@ -47,6 +51,9 @@ def render_segmentation(seen: Segmentation, path: str | Path) -> None:
             cloud = trimesh.PointCloud(thin(points, SHOWN.get(number, OF_OBJECT)))
             cloud.visual.vertex_colors = np.round(255 * np.array(colour(number))).astype(np.uint8)
             parts.append(cloud)
+    if grasps is not None:
+        for index in grasps.best_of_each():
+            parts.append(hand_mesh(grasps.vertices[index] - middle, grasps.faces))
     label = f"{len(seen.numbers)} objects, " + ("no plane" if seen.plane is None else "on a plane")
     write_sheet([[Cell(label, parts, [_view(seen, middle)])]], path, SIZE)
 
