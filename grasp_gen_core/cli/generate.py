@@ -134,7 +134,7 @@ def print_grasps(grasps: GraspSet) -> None:
         names = [str(grasps.object[i]) for i in shown]
     columns = {"score": grasps.score, **grasps.metrics}
     rows = [
-        (name, *(f"{values[i]:.3g}" for values in columns.values()))
+        (name, *(f"{float(values[i]):.3g}" for values in columns.values()))
         for name, i in zip(names, shown, strict=True)
     ]
     print_table(("rank" if grasps.object is None else "object", *columns), rows)

@@ -21,7 +21,6 @@ SAMPLE = 512  # points that tell the spacing
 OVERHANG = 0.1  # metres that what stands on the plane may lean out of its outline
 HIGHEST, LARGEST = 0.6, 0.6  # metres above the plane, and across, of what a hand may hold
 LOWEST = 0.012  # metres that what isn't the plane itself rises above it somewhere
-ISLAND = 0.01  # metres: grid on which parts of the plane hang together
 WITHIN = 0.8  # of such a part, in an object's outline
 
 
@@ -175,16 +174,16 @@ def _numbers(
     labels = np.full(len(count) + 1, NOTHING)  # the last is for what is no thing
     labels[kept] = FIRST_OBJECT + np.arange(len(kept))
     number[free] = labels[thing]
-    return number if plane is None else _with_floors(places, number, plane)
+    return number if plane is None else _with_floors(places, pitch, number, plane)
 
 
-def _with_floors(places: np.ndarray, number: np.ndarray, plane: Plane) -> np.ndarray:
+def _with_floors(places: np.ndarray, pitch: float, number: np.ndarray, plane: Plane) -> np.ndarray:
     """Labels (M,) in which a vessel's floor, which is as low as the plane, is the vessel's.
 
     It is a part of the plane that objects cut off from the rest, in the outline of one of them.
     """
     on, flat = np.flatnonzero(number == PLANE), plane.across(places)
-    cells = np.floor((flat[on] - flat[on].min(axis=0)) / ISLAND).astype(int)
+    cells = np.floor((flat[on] - flat[on].min(axis=0)) / pitch).astype(int)
     image = np.zeros(cells.max(axis=0) + 1, bool)
     image[tuple(cells.T)] = True
     part = ndimage.label(image, np.ones((3, 3)))[0][tuple(cells.T)]

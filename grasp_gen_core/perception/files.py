@@ -15,7 +15,7 @@ from grasp_gen_core.objects.meshes import check_format
 from grasp_gen_core.types import read_npz
 
 SCENE_FORMATS = (*CLOUD_FORMATS, ".png")
-MILLIMETRE = 0.001
+MILLIMETRES = 1000  # a metre
 
 
 class SceneFile(NamedTuple):
@@ -87,7 +87,7 @@ def _of_depth(depth: np.ndarray, matrix: np.ndarray, source: str) -> SceneFile:
     if not fits or matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or tuple(matrix[2]) != (0, 0, 1):
         raise InputError(f"{source}: intrinsics {matrix.tolist()!r:.80}, accepted is a (3, 3) "
                          "pinhole matrix in pixels, or its fx fy cx cy")  # fmt: skip
-    return SceneFile(back_project(depth * MILLIMETRE, matrix), np.zeros(3))
+    return SceneFile(back_project(depth / MILLIMETRES, matrix), np.zeros(3))
 
 
 def _read_png(path: Path) -> np.ndarray:

@@ -151,6 +151,8 @@ def _refine(plane: Plane, points: np.ndarray, allowed: np.ndarray) -> tuple[Plan
 
 def _outline(plane: Plane, points: np.ndarray) -> tuple[np.ndarray, float]:
     """(K, 3) convex outline of those points (N, 3) that hang together, and its area, m^2."""
+    if not len(points):
+        return points, 0.0
     flat = plane.across(points)
     cells = np.floor((flat - flat.min(axis=0)) / PATCH).astype(int)
     image = np.zeros(cells.max(axis=0) + 1, bool)
