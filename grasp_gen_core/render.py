@@ -148,7 +148,7 @@ def hand_cells(
     cells = []
     for i, axes in enumerate(hand_axes(joints[:count])):
         if body is None:
-            parts = [_hand_mesh(vertices[i], faces)]
+            parts = [hand_mesh(vertices[i], faces)]
         else:
             parts = touching_parts(vertices[i], faces, body)
         cells.append(Cell(f"#{i + 1}", parts, orbit(axes)[:4]))
@@ -176,7 +176,7 @@ def render_hands(
     """
     hands = np.asarray(vertices).reshape(-1, *np.shape(vertices)[-2:])
     labels = [*labels, *[""] * (len(hands) - len(labels))]
-    rows = [[Cell(t, [_hand_mesh(v, faces)], views)] for t, v in zip(labels, hands, strict=True)]
+    rows = [[Cell(t, [hand_mesh(v, faces)], views)] for t, v in zip(labels, hands, strict=True)]
     write_sheet(rows, path)
 
 
@@ -290,7 +290,7 @@ def touching_parts(
     vertices: np.ndarray, faces: np.ndarray, body: trimesh.Trimesh
 ) -> tuple[trimesh.Trimesh, trimesh.Trimesh]:
     """A hand (V, 3), (F, 3) and an object, coloured where they're near each other."""
-    hand, thing = _hand_mesh(vertices, faces, body.vertices), body.copy()
+    hand, thing = hand_mesh(vertices, faces, body.vertices), body.copy()
     distance, _ = cKDTree(hand.vertices).query(body.vertices, distance_upper_bound=0.010)
     _paint(thing, _blend(OBJECT, TOUCHED, (0.010 - distance) / 0.008))
     return hand, thing
@@ -307,10 +307,10 @@ def _grasp_parts(grasps: GraspSet, index: int, body: trimesh.Trimesh | None) -> 
         weight = 1 / (distance.reshape(len(surface), -1) + 1e-4)
         contact = (weight * contact[near.reshape(weight.shape)]).sum(1) / weight.sum(1)
     _paint(thing, _blend(OBJECT, TOUCHED, contact))
-    return [_hand_mesh(grasps.vertices[index], grasps.faces, surface), thing]
+    return [hand_mesh(grasps.vertices[index], grasps.faces, surface), thing]
 
 
-def _hand_mesh(
+def hand_mesh(
     vertices: np.ndarray, faces: np.ndarray, touching: np.ndarray | None = None
 ) -> trimesh.Trimesh:
     """A hand in skin colour, redder near the `touching` points, its wrist closed."""

@@ -7,11 +7,12 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from grasp_gen_core.errors import InputError
 
@@ -27,6 +28,7 @@ MANO_LIMITS = (
     (HAND_POSE, "hand_pose", 6.3, "radians"),
     (TRANSL, "transl", 1e9, "metres"),
 )
+OPTIONAL = ("metrics", "info", "shapes", "object")  # what not every GraspSet has
 NUM_VERTICES, NUM_FACES = 778, 1538
 SIDES = ("right", "left")
 LARGEST_ARRAY = 2**31  # bytes of an array in an .npz: a few packed bytes can stand for any number
@@ -102,6 +104,8 @@ class GraspSet:
         info: where the grasps come from (generator, refiner, version, seed, device, seconds by
             stage), and `notes` on the input; what JSON can hold.
         shapes: objects that may have been seen, where some were drawn, likeliest first.
+        object: (B,) label of the object that each grasp is of, None where there is but one; then
+            `points` are those of all objects, and scores descend on each.
     """
 
     mano: np.ndarray
@@ -118,6 +122,7 @@ class GraspSet:
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     info: dict = field(default_factory=dict)
     shapes: tuple[trimesh.Trimesh, ...] = ()
+    object: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.mano)
@@ -128,6 +133,8 @@ class GraspSet:
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz; metrics are stored as `metric_<name>`, shapes beside it."""
         arrays = {name: getattr(self, name) for name in self.arrays()}
+        if self.object is not None:
+            arrays["object"] = self.object
         # Without the seconds: the same grasps are the same file.
         arrays |= {"info": json.dumps({k: v for k, v in self.info.items() if k != "seconds"})}
         arrays |= {f"metric_{name}": value for name, value in self.metrics.items()}
@@ -161,12 +168,56 @@ class GraspSet:
             info = json.loads(str(arrays["info"]))
         except (KeyError, InputError, json.JSONDecodeError):
             info = {}  # somebody else's
-        return cls(**values, metrics=metrics, info=info)
+        object = arrays["object"] if "object" in arrays else None
+        return cls(**values, metrics=metrics, info=info, object=object)
+
+    @classmethod
+    def of_scene(cls, sets: Mapping[int, GraspSet]) -> GraspSet:
+        """The grasps on several objects, one after the other.
+
+        Args:
+            sets: one or more by the objects' labels, of one side, in one frame.
+        """
+        every = list(sets.values())
+        joined = {
+            name: np.concatenate([getattr(one, name) for one in every])
+            for name in cls.arrays()
+            if name not in ("contact", "faces", "side")
+        }
+        names = every[0].metrics
+        notes = [f"object {k}: {note}" for k, one in sets.items() for note in one.info["notes"]]
+        return cls(
+            **joined,
+            contact=block_diag(*(one.contact for one in every)).astype(np.float32),
+            faces=every[0].faces,
+            side=every[0].side,
+            metrics={name: np.concatenate([one.metrics[name] for one in every]) for name in names},
+            info=every[0].info | {"notes": notes},
+            shapes=tuple(shape for one in every for shape in one.shapes),
+            object=np.repeat(np.array(list(sets), np.int32), [len(one) for one in every]),
+        )
+
+    def best_of_each(self) -> np.ndarray:
+        """(O,) indices of the best grasp on each object."""
+        return (
+            np.array([0]) if self.object is None else np.unique(self.object, return_index=True)[1]
+        )
+
+    def chosen(self, indices: np.ndarray) -> GraspSet:
+        """The grasps (K,) of these indices, in their order, without drawn shapes."""
+        rows = {
+            name: getattr(self, name)[indices]
+            for name in self.arrays()
+            if name not in ("points", "faces", "side")
+        }
+        metrics = {name: value[indices] for name, value in self.metrics.items()}
+        object = None if self.object is None else self.object[indices]
+        return replace(self, **rows, metrics=metrics, shapes=(), object=object)
 
     @classmethod
     def arrays(cls) -> list[str]:
         """Names of the arrays that every set has."""
-        return [one.name for one in fields(cls) if one.name not in ("metrics", "info", "shapes")]
+        return [one.name for one in fields(cls) if one.name not in OPTIONAL]
 
 
 def write_shapes(shapes: Iterable[trimesh.Trimesh], path: Path) -> None:

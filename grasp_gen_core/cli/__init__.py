@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from grasp_gen_core.cli import bench, evaluate, generate, imagine, score, synthesize, train, view
+from grasp_gen_core.cli import (
+    bench,
+    evaluate,
+    generate,
+    imagine,
+    score,
+    segment,
+    synthesize,
+    train,
+    view,
+)
 from grasp_gen_core.cli.options import BAD_INPUT, Parser
 from grasp_gen_core.errors import InputError
 
@@ -13,6 +23,7 @@ from grasp_gen_core.errors import InputError
 # `--help` needs is imported above, torch and the rest load when a command runs.
 VERBS = {
     "generate": (generate, "generate ranked grasps for an object"),
+    "segment": (segment, "tell the table and the objects of a scene apart"),
     "imagine": (imagine, "invent objects with hands on them"),
     "evaluate": (evaluate, "generate grasps for a folder of objects and measure them"),
     "score": (score, "measure the grasps of a file, ours or anybody's"),
@@ -23,7 +34,7 @@ VERBS = {
 }
 # Verbs that need more than `pip install grasp-gen` brings, and the extra that brings it.
 EXTRAS = {name: name for name in ("evaluate", "view", "synthesize", "train")}
-EXTRAS |= {"generate": "view", "imagine": "view", "score": "evaluate"}
+EXTRAS |= {"generate": "view", "imagine": "view", "segment": "view", "score": "evaluate"}
 LIBRARIES = "libgl1 libegl1 libgomp1 libusb-1.0-0 libx11-6"  # open3d's, of Debian and Ubuntu
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from grasp_gen_core.errors import InputError
 
 if TYPE_CHECKING:
     from grasp_gen_core.evaluation import Evaluation
+    from grasp_gen_core.perception import Segmentation
     from grasp_gen_core.pipeline import GraspPipeline
     from grasp_gen_core.types import Observation
 
@@ -78,6 +80,20 @@ def add_hand_option(parser: Parser) -> None:
     )
 
 
+def add_scene_options(parser: Parser) -> None:
+    """How a scene is read and looked at."""
+    help = "of a depth image in a .png, pixels"
+    names = ("FX", "FY", "CX", "CY")
+    parser.add_argument("--intrinsics", type=coordinate, nargs=4, metavar=names, help=help)
+    help = "where the camera stood, in the file's frame; default: what a .pcd says, or a guess"
+    axes = ("X", "Y", "Z")
+    parser.add_argument("--viewpoint", type=coordinate, nargs=3, metavar=axes, help=help)
+    help = "what is up in the scene's frame; default: the plane's side that the camera is on"
+    parser.add_argument("--up", type=coordinate, nargs=3, metavar=axes, help=help)
+    help = "box to look at, in metres: lowest x y z, highest x y z; default: everywhere"
+    parser.add_argument("--region", type=coordinate, nargs=6, metavar="M", help=help)
+
+
 def add_quiet_option(parser: Parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -90,6 +106,17 @@ def sampling(text: str) -> tuple[tuple[str, float], ...]:
         return read_options(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def coordinate(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r}, accepted are metres")
+    return value
 
 
 def positive(text: str) -> int:
@@ -151,6 +178,20 @@ def load(path: str, seed: int) -> Observation:
     from grasp_gen_core.objects.clouds import load_object
 
     return load_object(path, NUM_POINTS, seed)
+
+
+def load_segmented(path: str, arguments: argparse.Namespace) -> Segmentation:
+    """The scene of a file, parted as the scene's options say."""
+    prepare()
+    from grasp_gen_core.perception import segment
+    from grasp_gen_core.perception.files import load_scene
+
+    points, viewpoint = load_scene(path, arguments.intrinsics)
+    region = arguments.region and (arguments.region[:3], arguments.region[3:])
+    try:
+        return segment(points, arguments.viewpoint or viewpoint, arguments.up, region)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def prepare() -> None:

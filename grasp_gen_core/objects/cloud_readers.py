@@ -126,6 +126,14 @@ def read_pcd(path: Path) -> Seen:
     return np.stack([column.astype(np.float64) for column in xyz], axis=1), seen
 
 
+def organised(path: Path) -> tuple[int, int] | None:
+    """HEIGHT and WIDTH of a .pcd that `read_pcd` takes, None if it is a mere list of points."""
+    header, _ = _pcd_header(path.read_bytes())
+    width, height = (int(header.get(key, ["1"])[0]) for key in ("WIDTH", "HEIGHT"))
+    points = int(header.get("POINTS", [width * height])[0])
+    return (height, width) if height > 1 and height * width == points else None
+
+
 def _pcd_header(data: bytes) -> tuple[dict[str, list[str]], int]:
     """The header's values by key, and where the data start."""
     header, start = {}, 0

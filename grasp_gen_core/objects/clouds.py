@@ -10,7 +10,13 @@ import trimesh
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.cleaning import clean_points
-from grasp_gen_core.objects.cloud_readers import read_npy_cloud, read_npz_cloud, read_pcd, read_xyz
+from grasp_gen_core.objects.cloud_readers import (
+    Seen,
+    read_npy_cloud,
+    read_npz_cloud,
+    read_pcd,
+    read_xyz,
+)
 from grasp_gen_core.objects.meshes import MESH_FORMATS, check_format, load_mesh
 from grasp_gen_core.objects.ply import has_faces, read_ply
 from grasp_gen_core.objects.sampling import farthest_point, sample_surface
@@ -67,16 +73,29 @@ def load_cloud(path: str | Path) -> Observation:
         InputError: if the file is missing, of another format, truncated, unreadable, holds pickled
             objects, or its points don't pass `clean_points`.
     """
+    points, viewpoint = read_cloud(path)
+    points, notes = clean_points(points, str(path))
+    return Observation(points, viewpoint=viewpoint, notes=tuple(notes))
+
+
+def read_cloud(path: str | Path) -> Seen:
+    """The numbers of a cloud file as they stand there, and where the camera stood, if it is told.
+
+    Args:
+        path: as of `load_cloud`.
+
+    Raises:
+        InputError: if the file is missing, of another format, truncated, unreadable, or holds
+            pickled objects.
+    """
     path = check_format(path, CLOUD_FORMATS)
     suffix = path.suffix.lower()
     try:
-        points, viewpoint = READERS[suffix](path)
+        return READERS[suffix](path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:  # a damaged file can be so in any way
         raise InputError(f"{path}: not a readable {suffix} cloud: {error!r:.200}") from error
-    points, notes = clean_points(points, str(path))
-    return Observation(points, viewpoint=viewpoint, notes=tuple(notes))
 
 
 def thin(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
