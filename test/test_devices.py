@@ -16,7 +16,8 @@ from grasp_gen_training.train import CONFIGS
 # grasp_tta adapts the decoder of grasp_cvae alone.
 PAIRS = [(name, "none") for name in generators.NAMES]
 PAIRS += [("grasp_cvae" if name == "grasp_tta" else "dvqvae", name) for name in refiners.NAMES]
-STEPS = 50  # of the quick refiner, more than of any other: a loop may wait once in each
+FEW = 30  # waits for the device, from the cloud to the grasps in NumPy
+MORE = {"optimise": 60, "joint_diffusion": 60, "choir": 60}  # whose loops look whether to go on
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +76,14 @@ def test_grasps_are_made_there_as_here(generator, refiner, points):
         pipeline = GraspPipeline(generator, refiner, device=DEVICE)
         assert pipeline.hand.faces.device == DEVICE
         seen.waits.clear()
+        seen.uploads.clear()
         there = pipeline(points, num=1)
     assert np.abs(there.vertices - here.vertices).max() < 0.005
     np.testing.assert_allclose(there.contact, here.contact, atol=0.2)
-    own = {line: n for line, n in seen.waits.items() if not line.startswith("grasp_gen_core/hand")}
-    assert max(own.values()) <= STEPS, own
+    assert seen.waits.total() <= max(MORE.get(name, FEW) for name in (generator, refiner)), (
+        seen.waits
+    )
+    assert seen.uploads.total() <= 99, seen.uploads
 
 
 def test_contact_gaussians_are_found_there_as_here(points):

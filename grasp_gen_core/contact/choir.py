@@ -160,7 +160,8 @@ def fit_gaussians(vertices: Tensor, weights: Tensor, regions: HandRegions) -> Te
     sums = sums[..., 1:] / sums[..., :1].clamp(min=1e-9)
     mean = sums[..., :3]
     covariance = (sums[..., 3:] - outer(mean)).unflatten(2, (3, 3))
-    return gaussians(mean, covariance + SPREAD**2 * torch.eye(3).to(mean), touched)
+    spread = SPREAD**2 * torch.eye(3, dtype=mean.dtype, device=mean.device)
+    return gaussians(mean, covariance + spread, touched)
 
 
 def outer(vectors: Tensor) -> Tensor:
@@ -210,7 +211,7 @@ def factors(contacts: Tensor) -> tuple[Tensor, Tensor]:
     factor = contacts.new_zeros(*contacts.shape[:2], 3, 3)
     factor[..., row, column] = contacts[..., 3:]
     touched = factor.diagonal(dim1=2, dim2=3).amin(dim=2) > SPREAD / 2
-    identity = SPREAD * torch.eye(3).to(factor)
+    identity = SPREAD * torch.eye(3, dtype=factor.dtype, device=factor.device)
     return torch.where(touched[..., None, None], factor, identity), touched
 
 
@@ -232,7 +233,7 @@ def object_contact(
         (B, N).
     """
     factor, touched = factors(contacts)
-    reach = CONE**2 * torch.eye(3).to(factor)
+    reach = CONE**2 * torch.eye(3, dtype=factor.dtype, device=factor.device)
     precision = torch.linalg.inv(factor @ factor.mT + reach)
     mean = vertices[:, regions.anchors] + contacts[..., :3]
     found = []

@@ -172,7 +172,8 @@ def coupling(angles: Tensor) -> Tensor:
     """
     fingers = angles[:, :12, 0].view(-1, 4, 3)  # index, middle, little, ring
     tendon = (fingers[:, :, 2] - 0.67 * fingers[:, :, 1]).square().sum(dim=1)
-    ordered = fingers[:, [0, 1, 3, 2]]
+    index, middle, little, ring = fingers.unbind(1)
+    ordered = torch.stack([index, middle, ring, little], dim=1)
     alike = (ordered[:, 1:] - ordered[:, :-1])[..., :2].square().sum(dim=(1, 2))
     spread = angles[..., 1:].square().sum(dim=(1, 2))
     return tendon + 0.5 * alike + 0.5 * spread
@@ -180,7 +181,8 @@ def coupling(angles: Tensor) -> Tensor:
 
 def surface_normal(distance: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """(B, C, 3) outward normals by central differences over 6 mm; differentiable in the points."""
-    step = 0.003 * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
+    step = 0.003 * torch.eye(3, dtype=points.dtype, device=points.device)
+    step = torch.cat([step, -step])
     values = distance((points[:, :, None] + step).flatten(1, 2)).unflatten(1, (-1, 6))
     return functional.normalize(values[..., :3] - values[..., 3:], dim=-1, eps=1e-9)
 

@@ -21,9 +21,13 @@ def contact_map(points: Tensor, vertices: Tensor) -> Tensor:
         vertices: (B, V, 3) hand vertices, metres.
 
     Returns:
-        (B, N) in [0, 1].
+        (B, N) in [0, 1], without a slope.
     """
     points = points.expand(len(vertices), -1, -1)
+    if vertices.device.type == "cpu":  # a quarter of the time that all distances take there
+        trees = [cKDTree(one, balanced_tree=False, compact_nodes=False) for one in vertices]
+        found = [tree.query(p, workers=-1)[0] for tree, p in zip(trees, points, strict=True)]
+        return contact_value(torch.from_numpy(np.float32(found)))
     # Some hands at a time: all distances of a thousand hands would take 6 GB.
     pairs = zip(points.split(CHUNK), vertices.split(CHUNK), strict=True)
     return contact_value(torch.cat([nearest(p, v)[0] for p, v in pairs]))
@@ -38,17 +42,8 @@ def nearest(points: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
     """
     # Searched without a gradient: only the nearest of V vertices has one.
     with torch.no_grad():
-        if points.device.type == "cpu":  # a sixth of the time that all distances take there
-            index = torch.from_numpy(np.stack([*map(_search, points, vertices)]))
-        else:
-            index = distances(points, vertices).argmin(dim=2)
+        index = distances(points, vertices).argmin(dim=2)
     return (points - pick(vertices, index)).norm(dim=2), index
-
-
-def _search(points: Tensor, vertices: Tensor) -> np.ndarray:
-    """(N,) numbers of the vertices (V, 3) nearest to points (N, 3)."""
-    tree = cKDTree(vertices.double(), balanced_tree=False, compact_nodes=False)
-    return tree.query(points.double(), workers=-1)[1]
 
 
 def distances(points: Tensor, others: Tensor) -> Tensor:

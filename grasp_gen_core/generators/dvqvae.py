@@ -234,7 +234,7 @@ class DVQVAE(Network):
         apart = (CM * (vertices - true_vertices)).square().sum(dim=2).mean(dim=1)
 
         posture_loss = bent + config.weight_betas * shape + coarse
-        prior_zones = hand.regions.zones >= 0  # P_c, what may touch
+        prior_zones = hand.regions.touching  # P_c
         true_distance, _ = nearest(surface, true_vertices)
         touched = (true_distance < CONTACT).float()
         count = touched.sum(dim=1).clamp(min=1)

@@ -61,6 +61,8 @@ class ManoHand(nn.Module):
                 flat_hand_mean=True,
                 num_betas=10,
             ).requires_grad_(False)
+        # smplx reads it joint by joint: on a device each would be waited for.
+        self.model.parents = self.model._buffers.pop("parents")
 
         faces = arrays["f"].astype(np.int64)
         faces = faces[:, ::-1].copy() if self.mirrored else faces
@@ -72,6 +74,7 @@ class ManoHand(nn.Module):
         self.register_buffer("rest_joints", regressor @ self.model.v_template)
         directions = torch.einsum("jv,vxk->jxk", regressor, self.model.shapedirs)
         self.register_buffer("joint_directions", directions)
+        self.register_buffer("holders", self.model.parents[1:])  # (15,) what joints 1-15 hang on
         hangs = torch.eye(16)
         for joint in range(1, 16):
             hangs[joint] += hangs[self.model.parents[joint]]
@@ -162,17 +165,18 @@ class ManoHand(nn.Module):
         if self.mirrored:
             mano = mirror_mano(mano)
         turned, model, count = mano[:, 10:58].unflatten(1, (16, 3)), self.model, len(mano)
+        unit = torch.eye(3, dtype=mano.dtype, device=mano.device)
         posed = self.flat(mano[:, BETAS], vertices).bend(_turns(turned))
         rotation, weights = posed.rotation, model.lbs_weights[vertices]
         # Turns are about the joints' axes as what they hang on holds them; nothing holds the wrist.
-        holder = torch.cat([rotation[:, :1], rotation[:, model.parents[1:]]], dim=1)
+        holder = torch.cat([rotation[:, :1], rotation[:, self.holders]], dim=1)
         slopes = torch.func.vmap(lambda way: torch.func.jvp(_turns, (turned,), (way,))[1])(
-            torch.eye(3).to(mano)[:, None, None].expand(-1, count, 16, -1)
+            unit[:, None, None].expand(-1, count, 16, -1)
         ).permute(1, 2, 3, 4, 0)  # (B, 16, 3, 3, 3), the parameter last
         spins = torch.einsum("bjxyp,bjzy->bjxzp", slopes, _turns(turned))
         axes = torch.stack([spins[:, :, 2, 1], spins[:, :, 0, 2], spins[:, :, 1, 0]], dim=2)
         axes = holder @ axes
-        axes[:, 0] = torch.eye(3).to(mano)
+        axes[:, 0] = unit
         # What hangs on a joint, as weights (K, 16) and as weighted places (B, K, 3, 16).
         places = torch.einsum("bjxy,byk->bkxj", rotation, posed.rest)
         places = (places + posed.shift[:, None].mT) * weights[:, None]
@@ -185,13 +189,13 @@ class ManoHand(nn.Module):
         by_turn[:, :, :, 1:] += (blend @ bulge.flatten(3)).view_as(bulge)
         # Shape moves the joints, too, and what hangs on them.
         moves = self.joint_directions
-        steps = torch.cat([moves[:1], moves[1:] - moves[model.parents[1:]]])
+        steps = torch.cat([moves[:1], moves[1:] - moves[self.holders]])
         steps = torch.cat([steps[None, :1].expand(count, -1, -1, -1), holder[:, 1:] @ steps[1:]], 1)
         shifts = torch.einsum("ij,bixs->bjxs", self.hangs.mT, steps) - rotation @ moves
         by_shape = blend @ model.shapedirs[vertices] + torch.einsum(
             "kj,bjxs->bkxs", weights, shifts
         )
-        by_place = torch.eye(3).to(mano).expand(count, len(vertices), -1, -1)
+        by_place = unit.expand(count, len(vertices), -1, -1)
         found = torch.cat([by_shape, by_turn.flatten(3), by_place], dim=3)
         if self.mirrored:
             return mirror_points(mirror_mano(found).mT).mT
@@ -238,14 +242,15 @@ def _turns(rotvec: Tensor) -> Tensor:
 
 def mirror_points(points: Tensor) -> Tensor:
     """(..., 3) points reflected in the plane x = 0."""
-    return points * points.new_tensor([-1.0, 1.0, 1.0])
+    x, others = points.split((1, 2), dim=-1)
+    return torch.cat([-x, others], dim=-1)
 
 
 def mirror_mano(mano: Tensor) -> Tensor:
     """(B, 61) parameters of the other side's hand that is this hand reflected in x = 0."""
-    rotation = mano.new_tensor([1.0, -1.0, -1.0]).repeat(16)
-    sign = torch.cat([mano.new_ones(10), rotation, mano.new_tensor([-1.0, 1.0, 1.0])])
-    return mano * sign
+    betas, turns, transl = mano.split((10, 48, 3), dim=-1)
+    turns = -mirror_points(turns.unflatten(-1, (16, 3))).flatten(-2)
+    return torch.cat([betas, turns, mirror_points(transl)], dim=-1)
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class HandRegions(nn.Module):
         index_side: (3,) vertices on the index finger's radial side, which a key is pressed against.
         zones: (778,) long, contact zone 0..4 = fingertip pads thumb to little, 5 = palm, -1 = none
             (GraspTTA, Fig. 5).
+        touching: (T,) long, the zones' vertices.
         joint_axes: (15, 3, 3) rows flexion, deviation, twist of MANO joints 1-15, rest frame.
         limits: (15, 3, 2) their ranges in radians.
         bones: (20, 2) joint numbers (of 21) at each bone's ends; bone_radius: (20,) metres.
@@ -109,6 +110,7 @@ class HandRegions(nn.Module):
             "sparse": farthest_points(template, anchors, SPARSE),
             "index_side": index_side(template, normals, weights, joints),
             "zones": zones,
+            "touching": np.flatnonzero(zones >= 0),
             "joint_axes": axes.astype(np.float32),
             "limits": np.radians(limits).astype(np.float32),
             "bones": np.array(bones),

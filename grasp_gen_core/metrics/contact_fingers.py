@@ -23,5 +23,5 @@ def contact_fingers(distance: Tensor, parts: Tensor) -> Tensor:
 
 def finger_touches(distance: Tensor, parts: Tensor) -> Tensor:
     """(B, 5) bool: thumb, index, middle, ring, little in contact; arguments as above."""
-    touching = distance <= CONTACT_DISTANCE
-    return torch.stack([touching[:, parts == finger].any(dim=1) for finger in range(5)], dim=1)
+    owned = parts == torch.arange(5, device=parts.device)[:, None]
+    return ((distance <= CONTACT_DISTANCE)[:, None] & owned).any(dim=2)

@@ -59,6 +59,9 @@ def test_pointnet_is_a_maximum_over_points_and_so_is_its_gradient():
     torch.testing.assert_close(found, plainly)
     gradients = (torch.autograd.grad(x.square().sum(), weights) for x in (found, plainly))
     torch.testing.assert_close(*gradients)
+    net.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(net(points), net.features(points)[1])
 
 
 def test_what_a_decoder_would_have_to_give_is_what_it_gave(hand):

@@ -45,7 +45,7 @@ def object_contact(points: Tensor, vertices: Tensor, hand: ManoHand) -> Tensor:
 
     To the nearest vertex of the zones that may touch (GraspTTA, Fig. 5); differentiable.
     """
-    return contact_value(nearest(points, vertices[:, hand.regions.zones >= 0])[0])
+    return contact_value(nearest(points, vertices[:, hand.regions.touching])[0])
 
 
 def touching(surface: Tensor, vertices: Tensor, omega: Tensor, hand: ManoHand) -> tuple:
@@ -61,7 +61,7 @@ def touching(surface: Tensor, vertices: Tensor, omega: Tensor, hand: ManoHand) -
         Mean squared distance (B,) of the zones to points within REACH of them, cm^2 (L_H), and the
         squared difference of the contact maps (B,), summed over the points (L_O, L_refine).
     """
-    apart, _ = nearest(surface, vertices[:, hand.regions.zones >= 0])
+    apart, _ = nearest(surface, vertices[:, hand.regions.touching])
     close = apart <= REACH
     reach = (CM * apart * close).square().sum(dim=1) / close.sum(dim=1).clamp(min=1)
     return reach, (contact_value(apart) - omega).square().sum(dim=1)

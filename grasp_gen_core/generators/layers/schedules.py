@@ -57,12 +57,12 @@ def corrupt(clean: Tensor, inner: int = 0, time: Tensor | None = None) -> tuple[
 
 def signal(time: Tensor) -> Tensor:
     """What is left of a sample's variance at times (B, ...): 1 when clean, 0 when it is noise."""
-    return schedule().to(time.device)[time.long()]
+    return schedule(time.device)[time.long()]
 
 
-@lru_cache(maxsize=1)
-def schedule() -> Tensor:
-    return ddim().alphas_cumprod
+@lru_cache(maxsize=2)  # the CPU's and a device's
+def schedule(device: torch.device) -> Tensor:
+    return ddim().alphas_cumprod.to(device)
 
 
 def denoised(state: Tensor, found: Tensor, time: Tensor) -> Tensor:
