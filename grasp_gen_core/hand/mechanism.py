@@ -25,8 +25,8 @@ HINGES = ("flexion", "deviation", "twist")
 # J. Biomed. Eng. 2(4), 285-289): 1.0 N m at the knuckle and 0.6 at the next joint, sideways as
 # much as in flexion. The last joint's, and the thumb's, are taken to be alike.
 TORQUE = (1.0, 0.6, 0.3)  # N m, from the knuckle on
-STRETCH = 0.25  # radians that a motor is off its target where it turns as strongly as it can
-SETTLING = 0.03  # seconds in which a free joint comes to its target
+STRETCH = 0.1  # radians that a motor is off its target where it turns as strongly as it can
+SETTLING = 0.01  # seconds in which a free joint comes to its target
 ARMATURE = 1e-4  # kg m^2 that muscles and tendons add to a joint
 DENSITY = 1100.0  # kg/m^3 of flesh and bone
 # A cell may stick out of the skin, but not near creases, where skin stretches as a joint bends.
