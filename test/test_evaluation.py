@@ -29,6 +29,7 @@ PER_GRASP = {
     "contact_fingers",
     "sim_displacement_cm",
     "hold_worst_axis_cm",
+    "grasp_success",
     "quality_index",
 }
 ROOT = Path(__file__).parents[1]

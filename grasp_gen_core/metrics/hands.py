@@ -36,6 +36,7 @@ class HandMeshes:
         parts: (V,) 0..4 = thumb to little finger, 5 = palm.
         cells: convex cells of the hand, for physics.
         mano: (B, 61) parameters, or None where they aren't known.
+        hand: the model that makes these hands of `mano`, or None where none is known to.
         notes: what was changed of what came.
     """
 
@@ -45,6 +46,7 @@ class HandMeshes:
     parts: np.ndarray
     cells: HandCells
     mano: np.ndarray | None = None
+    hand: ManoHand | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -81,8 +83,8 @@ class HandMeshes:
             _finite(mano, source, "mano", (len(vertices), 61))
             mano = check_mano(mano)
         _check_scale(vertices, joints, source)
-        note = None
-        if mano is None or not _are_joints_of(mano, joints, hand):
+        note, makes = None, mano is not None and _are_joints_of(mano, joints, hand)
+        if not makes:
             joints, note = mano_order(joints, hand, source)
         opened = _check_faces(arrays["faces"], vertices, source)
         faces = _closed(opened, vertices[0], source)
@@ -91,7 +93,8 @@ class HandMeshes:
         else:
             parts = _parts(vertices[:PARTS_FROM], joints[:PARTS_FROM])
             cells = cells_of(vertices[0], faces)
-        return cls(vertices, faces, joints, parts, cells, mano, (note,) if note else ())
+        model, notes = hand if makes else None, (note,) if note else ()
+        return cls(vertices, faces, joints, parts, cells, mano, model, notes)
 
     @classmethod
     def load(
