@@ -28,7 +28,7 @@ from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
-from grasp_gen_core.ranking import score_grasps
+from grasp_gen_core.ranking.formula import score_grasps
 from grasp_gen_core.runtime import select_device, version
 from grasp_gen_core.types import (
     BETAS,

@@ -36,6 +36,7 @@ class HandMeshes:
         parts: (V,) 0..4 = thumb to little finger, 5 = palm.
         cells: convex cells of the hand, for physics.
         mano: (B, 61) parameters, or None where they aren't known.
+        score: (B,) by which they are ranked, or None where they aren't.
         notes: what was changed of what came.
     """
 
@@ -45,6 +46,7 @@ class HandMeshes:
     parts: np.ndarray
     cells: HandCells
     mano: np.ndarray | None = None
+    score: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -52,8 +54,9 @@ class HandMeshes:
 
     def __getitem__(self, rows: slice) -> HandMeshes:
         """Some of the hands."""
-        mano = None if self.mano is None else self.mano[rows]
-        return replace(self, vertices=self.vertices[rows], joints=self.joints[rows], mano=mano)
+        parts = ("vertices", "joints", "mano", "score")
+        given = {name: getattr(self, name) for name in parts}
+        return replace(self, **{n: None if x is None else x[rows] for n, x in given.items()})
 
     @classmethod
     def from_arrays(
@@ -63,7 +66,8 @@ class HandMeshes:
 
         Args:
             arrays: `vertices` (B, V, 3), `faces` (F, 3), open at the wrist or closed, `joints`
-                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` (B, 61); metres.
+                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` (B, 61) and `score`
+                (B,); metres.
             hand: tells the parts of hands of its topology; those of others follow the joints.
             source: names the arrays in error messages.
 
@@ -80,6 +84,9 @@ class HandMeshes:
         if mano is not None:
             _finite(mano, source, "mano", (len(vertices), 61))
             mano = check_mano(mano)
+        score = arrays.get("score")
+        if score is not None:
+            score = _finite(score, source, "score", (len(vertices),))
         _check_scale(vertices, joints, source)
         note = None
         if mano is None or not _are_joints_of(mano, joints, hand):
@@ -91,7 +98,8 @@ class HandMeshes:
         else:
             parts = _parts(vertices[:PARTS_FROM], joints[:PARTS_FROM])
             cells = cells_of(vertices[0], faces)
-        return cls(vertices, faces, joints, parts, cells, mano, (note,) if note else ())
+        notes = (note,) if note else ()
+        return cls(vertices, faces, joints, parts, cells, mano, score, notes)
 
     @classmethod
     def load(
@@ -104,7 +112,8 @@ class HandMeshes:
         """
         given, origin = read_npz(path), np.asarray(origin, np.float64)
         shifts = {"vertices": origin, "joints": origin, "mano": np.append(np.zeros(58), origin)}
-        arrays = {name: given[name] for name in (*shifts, "faces") if name in given}
+        known = (*shifts, "faces", "score")
+        arrays = {name: given[name] for name in known if name in given}
         for name in shifts.keys() & arrays.keys():
             if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
                 arrays[name] = arrays[name].astype(np.float64) - shifts[name]
