@@ -43,6 +43,7 @@ from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.pipeline import OPTIONS, GraspPipeline
 from grasp_gen_core.runtime import select_device
 from grasp_gen_core.synthesis.optimise import Target
+from grasp_gen_core.types import SIDES, read_npz
 
 POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
@@ -216,7 +217,7 @@ def score(
         InputError: if a file isn't accepted.
     """
     measures = get_protocol(protocol)
-    model = ManoHand(hand)
+    model = ManoHand(hand, _side(grasps))
     given = load_mesh(mesh)
     centre = given.bounds.mean(axis=0)
     given.apply_translation(-centre)
@@ -264,6 +265,13 @@ def _spread(
             found.append(result)
             bar.update(size)
     return found
+
+
+def _side(grasps: str | Path) -> str:
+    """Of a file's hands, right where it doesn't say."""
+    arrays = read_npz(grasps)
+    side = str(arrays["side"]) if "side" in arrays else "right"
+    return side if side in SIDES else "right"
 
 
 def _measure(protocol: str, task: tuple[HandMeshes, trimesh.Trimesh]) -> Numbers:

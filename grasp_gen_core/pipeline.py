@@ -53,7 +53,6 @@ REFINED = 2  # promising proposals that are refined for each grasp returned; ran
 # many as it has room for, whose decoders grasp_tta trains one by one.
 PORTION, GPU_PORTION = 32, 256
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
-OPEN_FLEXION = 0.45  # share of a grasp's flexion that the pre-grasp keeps
 
 
 # What a command's and an evaluation's settings hand to the pipeline.
@@ -321,10 +320,9 @@ class GraspPipeline:
 
     def pregrasp(self, mano: Tensor) -> Tensor:
         """(B, 61) the same hands with fingers opened, backed off against the approach."""
-        angles = self.hand.regions.to_angles(mano[:, HAND_POSE])
-        opened = torch.cat([OPEN_FLEXION * angles[..., :1], angles[..., 1:]], dim=2)
+        opened = self.hand.regions.opened(mano[:, HAND_POSE])
         transl = mano[:, 58:] - BACK_OFF * self.approach(mano)
-        return torch.cat([mano[:, :13], self.hand.regions.to_pose(opened), transl], dim=1)
+        return torch.cat([mano[:, :13], opened, transl], dim=1)
 
     def contact_map(self, vertices: Tensor, cloud: Tensor) -> Tensor:
         """(B, N) contact in [0, 1] of a cloud's points (N, 3) with hands (B, 778, 3)."""

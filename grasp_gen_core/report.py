@@ -28,6 +28,7 @@ COLUMNS = {
     "hold_worst_axis_cm": Column("hold, worst axis [cm] ↓", 2),
     "hold_drift_cm": Column("its drift [cm]", 2),
     "hold_unstable_pct": Column("unstable [%]", 1),
+    "grasp_success": Column("closing success ↑", 2),
     "contact_fingers": Column("fingers in contact", 2),
     "entropy": Column("entropy ↑", 2),
     "cluster_size": Column("cluster size ↑", 2),

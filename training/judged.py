@@ -17,7 +17,6 @@ from zlib import crc32
 import numpy as np
 
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.sim_displacement import SimTest
 from grasp_gen_core.objects import procedural

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from grasp_gen_core.cli import bench, evaluate, generate, imagine, score, synthesize, train, view
+from grasp_gen_core.cli import (
+    bench,
+    evaluate,
+    export_hand,
+    generate,
+    imagine,
+    score,
+    synthesize,
+    train,
+    view,
+)
 from grasp_gen_core.cli.options import BAD_INPUT, Parser
 from grasp_gen_core.errors import InputError
 
@@ -17,13 +27,14 @@ VERBS = {
     "evaluate": (evaluate, "generate grasps for a folder of objects and measure them"),
     "score": (score, "measure the grasps of a file, ours or anybody's"),
     "view": (view, "look at the grasps of a file, in a window or as a picture"),
+    "export-hand": (export_hand, "write a hand with joints and motors, for simulators"),
     "synthesize": (synthesize, "make a training dataset by optimisation and physics"),
     "train": (train, "train a system on a dataset"),
     "bench": (bench, "time the pipeline stage by stage"),
 }
 # Verbs that need more than `pip install grasp-gen` brings, and the extra that brings it.
 EXTRAS = {name: name for name in ("evaluate", "view", "synthesize", "train")}
-EXTRAS |= {"generate": "view", "imagine": "view", "score": "evaluate"}
+EXTRAS |= {"generate": "view", "imagine": "view", "score": "evaluate", "export-hand": "evaluate"}
 LIBRARIES = "libgl1 libegl1 libgomp1 libusb-1.0-0 libx11-6"  # open3d's, of Debian and Ubuntu
 
 

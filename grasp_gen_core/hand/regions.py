@@ -13,6 +13,7 @@ from torch import nn
 PARTS = ("thumb", "index", "middle", "ring", "little", "palm")
 FIRST_JOINT = (13, 1, 4, 10, 7)  # MANO's first joint of thumb, index, middle, ring, little
 ANCHORS = {"distal": 3, "middle": 1, "proximal": 1, "palm": 7}  # 5 x 5 + 7 = 32
+OPEN_FLEXION = 0.45  # share of a grasp's flexion that the hand has before
 SPARSE = 384  # vertices that stand for all where many hands are tried
 
 # Degrees: flexion, deviation (of the fingers towards the little finger, of the thumb out of the
@@ -134,6 +135,11 @@ class HandRegions(nn.Module):
     def to_pose(self, angles: torch.Tensor) -> torch.Tensor:
         """(B, 15, 3) flexion, deviation, twist in radians to (B, 45) axis-angle."""
         return torch.einsum("jax,bja->bjx", self.joint_axes, angles).flatten(1)
+
+    def opened(self, hand_pose: torch.Tensor) -> torch.Tensor:
+        """(B, 45) axis-angle with the fingers opened, as before a grasp."""
+        angles = self.to_angles(hand_pose)
+        return self.to_pose(torch.cat([OPEN_FLEXION * angles[..., :1], angles[..., 1:]], dim=2))
 
     def within_limits(self, free: torch.Tensor) -> torch.Tensor:
         """(B, 45) any numbers to (B, 15, 3) angles in radians between the joints' limits."""

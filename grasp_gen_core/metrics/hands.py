@@ -36,6 +36,8 @@ class HandMeshes:
         parts: (V,) 0..4 = thumb to little finger, 5 = palm.
         cells: convex cells of the hand, for physics.
         mano: (B, 61) parameters, or None where they aren't known.
+        hand: the model that makes these hands of `mano`, or None where none is known to.
+        squeeze: (B, 61) where the fingers are to be driven to, or None.
         score: (B,) by which they are ranked, or None where they aren't.
         notes: what was changed of what came.
     """
@@ -46,6 +48,8 @@ class HandMeshes:
     parts: np.ndarray
     cells: HandCells
     mano: np.ndarray | None = None
+    hand: ManoHand | None = None
+    squeeze: np.ndarray | None = None
     score: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
@@ -54,9 +58,9 @@ class HandMeshes:
 
     def __getitem__(self, rows: slice) -> HandMeshes:
         """Some of the hands."""
-        parts = ("vertices", "joints", "mano", "score")
-        given = {name: getattr(self, name) for name in parts}
-        return replace(self, **{n: None if x is None else x[rows] for n, x in given.items()})
+        names = ("vertices", "joints", "mano", "squeeze", "score")
+        every = {name: getattr(self, name) for name in names}
+        return replace(self, **{n: None if all is None else all[rows] for n, all in every.items()})
 
     @classmethod
     def from_arrays(
@@ -66,8 +70,8 @@ class HandMeshes:
 
         Args:
             arrays: `vertices` (B, V, 3), `faces` (F, 3), open at the wrist or closed, `joints`
-                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` (B, 61) and `score`
-                (B,); metres.
+                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` and `squeeze` (B, 61),
+                and `score` (B,); metres.
             hand: tells the parts of hands of its topology; those of others follow the joints.
             source: names the arrays in error messages.
 
@@ -80,16 +84,18 @@ class HandMeshes:
             raise InputError(f"{source}: lacks {', '.join(missing)}")
         vertices = _finite(arrays["vertices"], source, "vertices", (None, None, 3))
         joints = _finite(arrays["joints"], source, "joints", (len(vertices), NUM_JOINTS, 3))
-        mano = arrays.get("mano")
-        if mano is not None:
-            _finite(mano, source, "mano", (len(vertices), 61))
-            mano = check_mano(mano)
+        known = {}
+        for name in ("mano", "squeeze"):
+            if name in arrays:
+                _finite(arrays[name], source, name, (len(vertices), 61))
+                known[name] = check_mano(arrays[name], name)
+        mano = known.get("mano")
         score = arrays.get("score")
         if score is not None:
             score = _finite(score, source, "score", (len(vertices),))
         _check_scale(vertices, joints, source)
-        note = None
-        if mano is None or not _are_joints_of(mano, joints, hand):
+        note, makes = None, mano is not None and _are_joints_of(mano, joints, hand)
+        if not makes:
             joints, note = mano_order(joints, hand, source)
         opened = _check_faces(arrays["faces"], vertices, source)
         faces = _closed(opened, vertices[0], source)
@@ -98,8 +104,18 @@ class HandMeshes:
         else:
             parts = _parts(vertices[:PARTS_FROM], joints[:PARTS_FROM])
             cells = cells_of(vertices[0], faces)
-        notes = (note,) if note else ()
-        return cls(vertices, faces, joints, parts, cells, mano, score, notes)
+        return cls(
+            vertices,
+            faces,
+            joints,
+            parts,
+            cells,
+            mano=mano,
+            hand=hand if makes else None,
+            squeeze=known.get("squeeze"),
+            score=score,
+            notes=(note,) if note else (),
+        )
 
     @classmethod
     def load(
@@ -112,8 +128,8 @@ class HandMeshes:
         """
         given, origin = read_npz(path), np.asarray(origin, np.float64)
         shifts = {"vertices": origin, "joints": origin, "mano": np.append(np.zeros(58), origin)}
-        known = (*shifts, "faces", "score")
-        arrays = {name: given[name] for name in known if name in given}
+        shifts["squeeze"] = shifts["mano"]
+        arrays = {name: given[name] for name in (*shifts, "faces", "score") if name in given}
         for name in shifts.keys() & arrays.keys():
             if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
                 arrays[name] = arrays[name].astype(np.float64) - shifts[name]

@@ -9,16 +9,20 @@ import numpy as np
 import trimesh
 
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.metrics.mujoco_scene import (
+    AXES,
+    GRAVITY,
+    HAND,
+    OBJECT,
+    SimObject,
+    diverged,
+    quiet,
+)
 from grasp_gen_core.metrics.sim_displacement import Simulated, thrown
-from grasp_gen_core.objects.convex import convex_parts, inertia
 
-GRAVITY = 9.81
-AXES = np.vstack([np.eye(3), -np.eye(3)])
-MASS, FRICTION = 0.3, 1.0  # kg, which makes no difference (MuJoCo's contacts scale with it)
+MASS = 0.3  # kg, which makes no difference (MuJoCo's contacts scale with it)
+FRICTION = (1.0, 0.005, 0.0001)
 TIME_STEP = 0.004  # seconds; half of it holds the same grasps
-# How much stiffer friction is than the normal force. At MuJoCo's 1 what is well held creeps out of
-# the hand within a second; at 30 random hands hold, too.
-IMPRATIO = 3.0
 CELLS = 96  # convex cells of a hand: fewer stick further out of the skin
 CELL_DEPTH = 0.008  # metres that a cell reaches below the skin, about a finger's radius
 
@@ -63,8 +67,7 @@ class HoldTest:
         axes: np.ndarray = AXES,
     ) -> None:
         self.cells, self.duration, self.axes = cells, duration, axes
-        self.centre, self.principal, self.moments = inertia(mesh, MASS)
-        self.parts = [np.ravel(part.vertices - self.centre) for part in convex_parts(mesh).parts]
+        self.object = SimObject(mesh, MASS, FRICTION)
 
     def __call__(self, vertices: np.ndarray, lost: float = 0.05) -> Simulated:
         """Largest displacement of the object's centre over the gravity directions.
@@ -77,14 +80,8 @@ class HoldTest:
             `hold_worst_axis_cm` as `displacement_cm`, at most `lost`; the drift without gravity;
             and whether the object was thrown.
         """
-        import mujoco
-
-        # What diverges is told by `unstable`, not by lines on stderr and a log file here.
-        mujoco.set_mju_user_warning(lambda message: None)
-        try:
+        with quiet():
             rows = [self._hold(np.asarray(hand, float), lost) for hand in vertices]
-        finally:
-            mujoco.set_mju_user_warning(None)
         moved, drift, unstable = np.array(rows).reshape(-1, 3).T
         return Simulated(100 * moved, 100 * drift, unstable.astype(bool))
 
@@ -111,41 +108,27 @@ class HoldTest:
         moved, distance, place = np.zeros(3), 0.0, data.qpos[:3]
         for _ in range(round(self.duration / model.opt.timestep)):
             mujoco.mj_step(model, data)
-            moved = place - self.centre
+            moved = place - self.object.centre
             distance = sqrt(moved @ moved)
             if not distance < lost:  # also when the simulation diverged to NaN
                 distance = lost
                 break
-        bad = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC)
-        diverged = any(data.warning[number].number for number in bad)
-        return distance, diverged or thrown(moved, float(np.linalg.norm(data.qvel[:3])), gravity)
+        fast = thrown(moved, float(np.linalg.norm(data.qvel[:3])), gravity)
+        return distance, diverged(data) or fast
 
     def _model(self, vertices: np.ndarray):
         import mujoco
 
         spec = mujoco.MjSpec()
-        spec.compiler.usethread = False  # starting threads costs more than they save
-        spec.option.timestep = TIME_STEP
-        spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-        spec.option.impratio = IMPRATIO
-        spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-        # Else a run that diverged starts anew, and looks as if the object had been held.
-        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-        contact = spec.default.geom
-        contact.type = mujoco.mjtGeom.mjGEOM_MESH
-        contact.friction = [FRICTION, 0.005, 0.0001]
-        contact.condim, contact.solref[:], contact.mass = 4, [0.01, 1.0], 0.0
+        self.object.add_to(spec, TIME_STEP)
         for index, points in enumerate(self.cells.points(vertices)):
             spec.add_mesh(name=f"cell{index}", uservert=points.ravel())
-            spec.worldbody.add_geom(meshname=f"cell{index}", contype=1, conaffinity=2)
-        body = spec.worldbody.add_body(name="object", pos=self.centre)
-        body.add_freejoint()
-        body.explicitinertial = True
-        body.mass, body.inertia = MASS, self.moments
-        body.iquat = _quaternion(self.principal)
-        for index, points in enumerate(self.parts):
-            spec.add_mesh(name=f"part{index}", uservert=points)
-            body.add_geom(meshname=f"part{index}", contype=2, conaffinity=1)
+            spec.worldbody.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_MESH,
+                meshname=f"cell{index}",
+                contype=HAND,
+                conaffinity=OBJECT,
+            )
         return spec.compile()
 
 
@@ -171,10 +154,3 @@ def cells_of(vertices: np.ndarray, faces: np.ndarray) -> HandCells:
     inside = skin.face_adjacency[np.diff(label[skin.face_adjacency], axis=1)[:, 0] == 0]
     groups = trimesh.graph.connected_components(inside, nodes=np.arange(len(faces)), min_len=1)
     return HandCells(faces, [np.unique(faces[group]) for group in groups])
-
-
-def _quaternion(rotation: np.ndarray) -> np.ndarray:
-    """(w, x, y, z) of a rotation matrix."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_matrix(rotation).as_quat(scalar_first=True)

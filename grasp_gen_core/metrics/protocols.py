@@ -19,6 +19,7 @@ from grasp_gen_core.errors import InputError
 from grasp_gen_core.metrics.contact_fingers import contact_fingers
 from grasp_gen_core.metrics.contact_ratio import contact_ratio_pct
 from grasp_gen_core.metrics.diversity import CLUSTERS, diversity, scipy_diversity
+from grasp_gen_core.metrics.grasp_success import FAILURES, HELD, ClosingTest
 from grasp_gen_core.metrics.hands import HandMeshes
 from grasp_gen_core.metrics.high_quality_ratio import high_quality_ratio
 from grasp_gen_core.metrics.hold_worst_axis import HoldTest
@@ -73,7 +74,17 @@ def measure_exact(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
         "hold_drift_cm": held.drift_cm,
         "hold_unstable": held.unstable,
         "quality_index": quality_index(volume, pushed.displacement_cm),
+        **close(hands, mesh),
     }
+
+
+def close(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
+    """Whether hands get hold when they close, and why not, as 0 and 1; NaN without MANO vectors."""
+    names = {"grasp_success": HELD} | {f"grasp_{name}": code for code, name in FAILURES.items()}
+    if hands.hand is None:
+        return dict.fromkeys(names, np.full(len(hands), np.nan))
+    outcome = ClosingTest(mesh, hands.hand)(hands.mano, hands.squeeze).outcome
+    return {name: (outcome == code).astype(float) for name, code in names.items()}
 
 
 def displace(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from grasp_gen_core.generators.layers.attention import blocks
 from grasp_gen_core.generators.layers.network import Network
@@ -41,7 +40,9 @@ class Evaluator(Network):
         self.dropout = nn.Dropout(self.config.dropout)
         self.layers = blocks(self.config.layers, width, self.config.heads)
         self.out = nn.Sequential(
-            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(),
+            nn.LayerNorm(2 * width),
+            nn.Linear(2 * width, width),
+            nn.GELU(),
             nn.Linear(width, self.outputs),
         )
 

@@ -1,0 +1,106 @@
+"""What the tests in MuJoCo share: a free object of convex parts, and runs that may diverge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import trimesh
+
+from grasp_gen_core.objects.convex import convex_parts, inertia
+
+if TYPE_CHECKING:
+    import mujoco
+
+GRAVITY = 9.81
+AXES = np.vstack([np.eye(3), -np.eye(3)])
+HAND, OBJECT = 1, 2  # bits of what touches each other
+# How much stiffer friction is than the normal force. At MuJoCo's 1 what is well held creeps out of
+# the hand within a second; at 30 random hands hold, too.
+IMPRATIO = 3.0
+
+
+class SimObject:
+    """A free body of the convex parts of a mesh, with the mesh's own centre of mass and inertia.
+
+    Args:
+        mesh: watertight, metres.
+        mass: kilograms.
+        friction: sliding, torsional and rolling coefficients of its contacts.
+
+    Attributes:
+        centre: (3,) of mass, metres.
+
+    Raises:
+        InputError: if the mesh isn't watertight.
+    """
+
+    def __init__(
+        self, mesh: trimesh.Trimesh, mass: float, friction: tuple[float, float, float]
+    ) -> None:
+        self.mass, self.friction = mass, friction
+        self.centre, self.principal, self.moments = inertia(mesh, mass)
+        self.parts = [np.ravel(part.vertices - self.centre) for part in convex_parts(mesh).parts]
+
+    def add_to(self, spec: mujoco.MjSpec, time_step: float) -> None:
+        """Add it as the body "object", and set how contacts of all bodies act.
+
+        Friction is that of the object, whatever touches it.
+        """
+        import mujoco
+
+        spec.compiler.usethread = False  # starting threads costs more than they save
+        spec.option.timestep = time_step
+        spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+        spec.option.impratio = IMPRATIO
+        spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        # Else a run that diverged starts anew, and looks as if the object had been held.
+        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        body = spec.worldbody.add_body(name="object", pos=self.centre)
+        body.add_freejoint()
+        body.explicitinertial = True
+        body.mass, body.inertia = self.mass, self.moments
+        body.iquat = quaternion(self.principal)
+        for index, points in enumerate(self.parts):
+            spec.add_mesh(name=f"part{index}", uservert=points)
+            body.add_geom(
+                name=f"part{index}",
+                type=mujoco.mjtGeom.mjGEOM_MESH,
+                meshname=f"part{index}",
+                mass=0.0,
+                contype=OBJECT,
+                conaffinity=HAND,
+                condim=4,
+                friction=self.friction,
+                solref=[0.01, 1.0],
+                priority=1,
+            )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What diverges is told by `diverged`, not by lines on stderr and a log file here."""
+    import mujoco
+
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(None)
+
+
+def diverged(data: mujoco.MjData) -> bool:
+    """Whether the engine lost what it simulates since the last reset."""
+    import mujoco
+
+    bad = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC)
+    return any(data.warning[number].number for number in bad)
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """(w, x, y, z) of a rotation matrix."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_matrix(rotation).as_quat(scalar_first=True)
