@@ -46,7 +46,7 @@ bench: setup
 # For a machine that has torch and the large libraries, but no network: what else `make gpu` needs,
 # for that machine's Python. Not in a virtual environment, as one that is made by the Python of
 # another one doesn't see that one's packages.
-CARRIED := diffusers|manifold3d|roma|smplx|trimesh
+CARRIED := diffusers|manifold3d|smplx|trimesh
 WHEELS_PYTHON ?= 3.12
 OUT ?= docs/results
 

@@ -35,7 +35,6 @@ setup(
         "manifold3d",
         "numpy>=1.26",
         "open3d>=0.18",
-        "roma",
         "safetensors",
         "scipy",
         "smplx>=0.1.28",

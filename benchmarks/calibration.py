@@ -18,11 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import roma
 import torch
 import trimesh
 
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.metrics.hold_worst_axis import HoldTest, hand_cells
 from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.metrics.sim_displacement import SimTest
@@ -40,7 +39,7 @@ TESTS = ("sim_displacement_cm", "sim_displacement_cm as published", "hold_worst_
 
 def back_off(hand: ManoHand, mano: torch.Tensor, distance: float) -> torch.Tensor:
     """(B, 61) hands moved back along the direction that their palms face, metres."""
-    palm = roma.rotvec_to_rotmat(mano[:, 10:13]) @ hand.regions.palm_axis
+    palm = rotations.to_matrix(mano[:, 10:13]) @ hand.regions.palm_axis
     return torch.cat([mano[:, :58], mano[:, 58:] - distance * palm], dim=1)
 
 
@@ -49,7 +48,8 @@ def random_hands(hand: ManoHand, mesh: trimesh.Trimesh, count: int, seed: int) -
     rng = torch.Generator().manual_seed(seed)
     low, high = hand.regions.limits.unbind(-1)
     angles = low + (high - low) * torch.rand(count, 15, 3, generator=rng)
-    turn = roma.random_rotvec(count, generator=rng)
+    columns = torch.randn(count, 3, 2, generator=rng)
+    turn = rotations.to_rotvec(rotations.orthonormal(columns))
     mano = torch.zeros(count, 61)
     mano[:, 10:13], mano[:, 13:58] = turn, hand.regions.to_pose(angles)
     _, joints = hand(mano)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import roma
 import torch
 from torch import Tensor
 
@@ -37,7 +36,7 @@ from grasp_gen_core.generators.joint_diffusion import (
     normalise_field,
 )
 from grasp_gen_core.generators.layers.frames import hands_in_frame, in_four_frames
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.metrics.joint_error import mpjpe_mm
 from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -100,7 +99,7 @@ class Scene:
 
     def second(self, contact: Tensor, start: Tensor) -> Callable[[Tensor], Tensor]:
         """Eq. 10-12 of one hand (1, 61)."""
-        turn, place = roma.rotvec_to_rotmat(start[:, GLOBAL_ORIENT]), start[:, TRANSL]
+        turn, place = rotations.to_matrix(start[:, GLOBAL_ORIENT]), start[:, TRANSL]
 
         def loss(mano: Tensor) -> Tensor:
             vertices = self.hand(mano)[0][0]
@@ -108,7 +107,7 @@ class Scene:
             touch = (contact[0, :, None] * nearest.values.square()).sum()
             first = nearest.indices[:, 0]
             depth = ((self.points[first] - vertices) * self.normals[first]).sum(dim=1).clamp(min=0)
-            turned = (roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) - turn).norm()
+            turned = (rotations.to_matrix(mano[:, GLOBAL_ORIENT]) - turn).norm()
             pose = 1e-2 * turned + 1e-1 * (mano[:, TRANSL] - place).norm()
             shape = mano[:, BETAS].norm()
             return 10 * touch + 1000 * depth.square().sum() + 0.5 * pose + 1e-4 * shape

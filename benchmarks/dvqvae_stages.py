@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import roma
 import torch
 from tqdm import tqdm
 
@@ -24,7 +23,7 @@ from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.generators.dvqvae import DVQVAE, Posture
 from grasp_gen_core.generators.layers.frames import in_principal_frame
-from grasp_gen_core.hand import PARTS, ManoHand
+from grasp_gen_core.hand import PARTS, ManoHand, rotations
 from grasp_gen_core.metrics.hands import HandMeshes
 from grasp_gen_core.metrics.protocols import measure_exact
 from grasp_gen_core.objects.meshes import solid
@@ -73,7 +72,7 @@ def stages(
     centre = hand(truth)[0].mean(dim=1)
     feature, codes, _, index = encode(net, hand, view, truth)
     decoded = net.decode_posture(codes, feature)
-    turn = roma.rotvec_to_rotmat(truth[:, GLOBAL_ORIENT])
+    turn = rotations.to_matrix(truth[:, GLOBAL_ORIENT])
     true_posture = Posture(truth[:, BETAS], turn, truth[:, HAND_POSE])
     # Decoded fingers on the true wrist, the vertices' mean where it was.
     turned = torch.cat([decoded.betas, truth[:, GLOBAL_ORIENT], decoded.pose, 0 * centre], dim=1)
@@ -117,7 +116,7 @@ def main() -> None:
             true_vertices, _ = hand(truth)
         # Each grasp is measured where the truth was found, on the mesh as it lies there.
         for name, changed in found.items():
-            rotation = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) @ roma.rotvec_to_rotmat(
+            rotation = rotations.to_matrix(mano[:, GLOBAL_ORIENT]) @ rotations.to_matrix(
                 truth[:, GLOBAL_ORIENT]
             ).transpose(1, 2)
             shift = hand(mano)[1][:, 0] - (rotation @ hand(truth)[1][:, 0, :, None])[..., 0]

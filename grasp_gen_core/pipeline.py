@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import roma
 import torch
 import trimesh
 from scipy.spatial.transform import Rotation
@@ -22,7 +21,7 @@ from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
-from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points
+from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points, rotations
 from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -316,7 +315,7 @@ class GraspPipeline:
 
     def approach(self, mano: Tensor) -> Tensor:
         """(B, 3) direction out of the palm."""
-        return roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) @ self.hand.regions.palm_axis
+        return rotations.to_matrix(mano[:, GLOBAL_ORIENT]) @ self.hand.regions.palm_axis
 
     def pregrasp(self, mano: Tensor) -> Tensor:
         """(B, 61) the same hands with fingers opened, backed off against the approach."""

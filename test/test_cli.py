@@ -301,6 +301,17 @@ def test_values_of_a_config_may_stand_anywhere(folder, capsys):
         assert "unrecognized arguments" in capsys.readouterr().err
 
 
+@needs_weights
+def test_grasps_start_no_compiler(folder, tmp_path):
+    """PyTorch's takes longer to load than 32 hands do."""
+    words = ["generate", str(folder / "can.npz"), "--num", "1", "--out", str(tmp_path / "g.npz")]
+    code = (
+        f"import sys; from grasp_gen_core.cli import main; main({words});"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("error", ["ValueError('SVD did not converge')", "RuntimeError('no')"])
 def test_bugs_keep_their_traceback(error):
     """Only what the package itself says of its input is the user's doing."""

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from grasp_gen_core.contact import choir
 from grasp_gen_core.data.dataset import MESHES, GraspDataset, object_mesh
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.objects import camera, procedural
 from grasp_gen_core.objects.convex import cache_folder
 from grasp_gen_core.objects.distance import raycasting_scene
@@ -251,8 +251,6 @@ class GraspSamples(Dataset):
         unusual: bool = True,
         others: int = 0,
     ) -> None:
-        import roma
-
         if unknown := set(views) - set(KINDS):
             raise InputError(f"views: {', '.join(unknown)}, accepted are {', '.join(KINDS)}")
         used = np.isin(data.object_index, objects) & (unusual | ~data.unusual)
@@ -266,7 +264,7 @@ class GraspSamples(Dataset):
         self.material, self.points, self.surface = material, points, surface or points // 2
         self.kinds, share = list(views), np.array(list(views.values()), float)
         self.share = share / share.sum()
-        orient = roma.rotvec_to_rotmat(self.mano[:, GLOBAL_ORIENT])
+        orient = rotations.to_matrix(self.mano[:, GLOBAL_ORIENT])
         self.approach = (orient @ torch.from_numpy(palm_axis).float()).numpy()
 
     def __len__(self) -> int:

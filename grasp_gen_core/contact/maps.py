@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 CHUNK = 32  # hands
@@ -36,8 +38,17 @@ def nearest(points: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
     """
     # Searched without a gradient: only the nearest of V vertices has one.
     with torch.no_grad():
-        index = distances(points, vertices).argmin(dim=2)
+        if points.device.type == "cpu":  # a sixth of the time that all distances take there
+            index = torch.from_numpy(np.stack([*map(_search, points, vertices)]))
+        else:
+            index = distances(points, vertices).argmin(dim=2)
     return (points - pick(vertices, index)).norm(dim=2), index
+
+
+def _search(points: Tensor, vertices: Tensor) -> np.ndarray:
+    """(N,) numbers of the vertices (V, 3) nearest to points (N, 3)."""
+    tree = cKDTree(vertices.double(), balanced_tree=False, compact_nodes=False)
+    return tree.query(points.double(), workers=-1)[1]
 
 
 def distances(points: Tensor, others: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
+from grasp_gen_core.hand import rotations
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL, read_npz
 
 TRANSLATION = 0.05  # metres along each axis
@@ -45,7 +45,7 @@ def perturb(mano: Tensor, rng: torch.Generator) -> Tensor:
     def noise(size: int, scale: float) -> Tensor:
         return scale * torch.randn(len(mano), size, generator=rng).to(mano)
 
-    turned = roma.rotvec_composition((noise(3, ROTATION), mano[:, GLOBAL_ORIENT]))
+    turned = rotations.compose(noise(3, ROTATION), mano[:, GLOBAL_ORIENT])
     pose = mano[:, HAND_POSE] + noise(COMPONENTS, POSE) @ pose_components().to(mano)
     moved = mano[:, TRANSL] + noise(3, TRANSLATION)
     return torch.cat([mano[:, BETAS], turned, pose, moved], dim=1)

@@ -27,7 +27,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import roma
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,7 +39,7 @@ from grasp_gen_core.generators.layers.mano import rotation_6d
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
-from grasp_gen_core.hand import PARTS, HandRegions, ManoHand
+from grasp_gen_core.hand import PARTS, HandRegions, ManoHand, rotations
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
 CM = 100.0
@@ -193,7 +192,7 @@ class DVQVAE(Network):
             (B, 61) the same postures, slightly turned, in better places nearby.
         """
         few = few_of(points, torch.Generator().manual_seed(0))
-        turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
         posture = Posture(mano[:, BETAS], turn, mano[:, HAND_POSE])
         start = self.hand(mano)[0].mean(dim=1)
         return self.place_twice(posture, few.expand(len(mano), -1, -1), start).mano
@@ -215,7 +214,7 @@ class DVQVAE(Network):
         with torch.no_grad():
             true_vertices, _ = hand(mano)
             true_centre = true_vertices.mean(dim=1)
-        true_turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        true_turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
 
         feature = self.type_encoder(view)
         _, object_index, object_loss = self.object_codes(feature[:, None])
@@ -307,7 +306,7 @@ class DVQVAE(Network):
         # The wrist turns about its own joint.
         root = hand.root(betas)
         transl = centre - root - (whole @ (mean - root)[..., None])[..., 0]
-        mano = torch.cat([betas, roma.rotmat_to_rotvec(whole), posture.pose, transl], dim=1)
+        mano = torch.cat([betas, rotations.to_rotvec(whole), posture.pose, transl], dim=1)
         return Placed(mano, upright @ whole.mT + centre[:, None], turn @ correction, centre)
 
 

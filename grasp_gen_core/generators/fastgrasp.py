@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import roma
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -53,7 +52,7 @@ from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps
 from grasp_gen_core.generators.layers.sinusoids import sinusoids
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
 if TYPE_CHECKING:
@@ -195,7 +194,7 @@ class FastGrasp(Network):
         depth = far.scatter_reduce(1, regions.nearest_anchor[index], signed, "amin").clamp(min=-1)
         anchors = vertices[:, regions.anchors]
         offset = pick(points, nearest(anchors, points)[1]) - anchors
-        turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
         offset = (offset @ turn / FELT).clamp(-1, 1)
         return torch.cat([depth, offset.flatten(1)], dim=1)
 
@@ -276,7 +275,7 @@ class FastGrasp(Network):
             weights: lambda_1, ..., lambda_5, and that of the pads.
         """
         vertices, _ = self.hand(predicted)  # Eq. 11
-        turned, turn = (roma.rotvec_to_rotmat(m[:, GLOBAL_ORIENT]) for m in (predicted, mano))
+        turned, turn = (rotations.to_matrix(m[:, GLOBAL_ORIENT]) for m in (predicted, mano))
         parameters = (turned - turn).square().sum(dim=(1, 2))
         parameters = parameters + (predicted - mano)[:, HAND_POSE].square().sum(dim=1)
         shape = (predicted - mano)[:, BETAS].square().sum(dim=1)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import roma
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ from grasp_gen_core.generators.layers.mano import NUMBERS, from_mano, to_mano
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 MAP_SHARE = 0.1  # of ||Omega^ - Omega||^2, a sum over the surface's points, that lambda_O weighs
@@ -158,8 +157,8 @@ class GraspCVAE(Network):
 
         # L_R: vertices, pose (rotation and joints), shape.
         reconstruction = (CM * (vertices - true_vertices)).square().sum(dim=2).mean()
-        turned = roma.rotvec_to_rotmat(predicted[:, GLOBAL_ORIENT])
-        orient = (turned - roma.rotvec_to_rotmat(truth[:, GLOBAL_ORIENT])).square().sum(dim=(1, 2))
+        turned = rotations.to_matrix(predicted[:, GLOBAL_ORIENT])
+        orient = (turned - rotations.to_matrix(truth[:, GLOBAL_ORIENT])).square().sum(dim=(1, 2))
         joints = (predicted - truth)[:, HAND_POSE].square().sum(dim=1)
         betas = (predicted - truth)[:, BETAS].square().sum(dim=1).mean()
         kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
@@ -263,7 +262,7 @@ class ContactNet(Network):
         """Contact (B, N) in [0, 1] of points (B, N, 3), metres, with hands (B, 61) near them."""
         hand = self.hand
         # In the wrist's frame: where object and hand lie together makes no difference.
-        rotation = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        rotation = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
         wrist = (hand.root(mano[:, BETAS]) + mano[:, TRANSL])[:, None]
         local, of_object = self.object_encoder.features((points - wrist) @ rotation)
         # The hand's palmar side tells all that its other vertices do, in a third of the time.
@@ -289,6 +288,6 @@ class ContactNet(Network):
         turn = config.noise_turn * strength * torch.randn_like(mano[:, GLOBAL_ORIENT])
         pose = config.noise_pose * strength * torch.randn_like(mano[:, HAND_POSE])
         away = config.noise_place * strength * torch.randn_like(mano[:, TRANSL])
-        turned = roma.rotvec_composition((turn, mano[:, GLOBAL_ORIENT]))
+        turned = rotations.compose(turn, mano[:, GLOBAL_ORIENT])
         pose = mano[:, HAND_POSE] + pose
         return torch.cat([mano[:, BETAS], turned, pose, mano[:, TRANSL] + away], dim=1)

@@ -35,7 +35,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import roma
 import torch
 from torch import Tensor, nn
 
@@ -71,7 +70,7 @@ from grasp_gen_core.generators.shape_autoencoder import (
     take,
     waves,
 )
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import OPEN
 from grasp_gen_core.types import GLOBAL_ORIENT
@@ -207,7 +206,7 @@ class JHOD(Network):
         mano = mano_of(numbers[:wanted], self.hand)
         mano = self.hand.move(mano, rotation[chosen], centre[chosen])
         # Hands come from where the camera stood, as in training, if there are enough of them.
-        approach = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) @ self.hand.regions.palm_axis
+        approach = rotations.to_matrix(mano[:, GLOBAL_ORIENT]) @ self.hand.regions.palm_axis
         behind = approach @ toward > FACING * toward.norm()
         return mano[behind.long().argsort(stable=True)[:num]]
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from grasp_gen_core.errors import InputError
+from grasp_gen_core.hand import rotations
 from grasp_gen_core.hand.mano_file import read_hand_file
 from grasp_gen_core.hand.regions import HandRegions
 from grasp_gen_core.hand.skinning import FlatHand
@@ -217,10 +218,8 @@ class ManoHand(nn.Module):
         Returns:
             (B, 61) parameters.
         """
-        import roma
-
         root = self.root(mano[:, BETAS])
-        orient = roma.rotmat_to_rotvec(rotation @ roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]))
+        orient = rotations.to_rotvec(rotation @ rotations.to_matrix(mano[:, GLOBAL_ORIENT]))
         wrist = (rotation @ (root + mano[:, TRANSL])[..., None])[..., 0] + translation
         return torch.cat([mano[:, BETAS], orient, mano[:, HAND_POSE], wrist - root], dim=1)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import roma
+import math
+
 import torch
 from torch import Tensor
 
+from grasp_gen_core.hand import rotations
 from grasp_gen_core.hand.layer import ManoHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
@@ -22,7 +24,7 @@ class HandVariables:
     def __init__(self, hand: ManoHand, mano: Tensor, vertices: Tensor | None = None) -> None:
         self.hand, self.betas = hand, mano[:, BETAS].detach()
         mano = mano.detach()
-        rotation = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+        rotation = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
         self.rotation = rotation[..., :2].clone().requires_grad_()
         self.transl = mano[:, TRANSL].clone().requires_grad_()
         self.angles = hand.regions.to_angles(mano[:, HAND_POSE]).clone().requires_grad_()
@@ -34,14 +36,14 @@ class HandVariables:
 
     def surface(self) -> tuple[Tensor, Tensor]:
         """(B, K, 3) vertices and (B, 21, 3) joints, differentiable in all variables."""
-        wrist = roma.special_gramschmidt(self.rotation)
+        wrist = rotations.orthonormal(self.rotation)
         points, joints = self.hand.bend(self._flat, wrist, self.pose())
         tips, points = points.split((5, points.shape[1] - 5), dim=1)
         shift = self.transl[:, None]
         return points + shift, torch.cat([joints, tips], dim=1) + shift
 
     def parameters(self) -> list[Tensor]:
-        """The free variables, for an optimiser."""
+        """The free variables."""
         return [self.rotation, self.transl, self.angles]
 
     def pose(self) -> Tensor:
@@ -57,5 +59,55 @@ class HandVariables:
     def mano(self) -> Tensor:
         """(B, 61) parameters as they are now."""
         with torch.no_grad():
-            orient = roma.rotmat_to_rotvec(roma.special_gramschmidt(self.rotation))
+            orient = rotations.to_rotvec(rotations.orthonormal(self.rotation))
             return torch.cat([self.betas, orient, self.pose(), self.transl], dim=1)
+
+
+class Descent:
+    """Adam (Kingma and Ba 2015) for a batch of hands, its rates falling along half a cosine.
+
+    PyTorch's would start its compiler, which takes longer than 32 hands do.
+
+    Args:
+        variables: of the hands; changed in place, joint angles stay within their limits.
+        place: the first step's rate for the wrist's place, metres.
+        turns: that for rotation and joint angles.
+        last: the rate that all come down to.
+        steps: how many that takes.
+        betas: how much the means of the slope and of its square keep from step to step.
+    """
+
+    def __init__(
+        self,
+        variables: HandVariables,
+        place: float,
+        turns: float,
+        last: float,
+        steps: int,
+        betas: tuple[float, float],
+    ) -> None:
+        self.variables, self.last, self.steps, self.betas = variables, last, steps, betas
+        count = [part[0].numel() for part in variables.parameters()]
+        first = zip((turns, place, turns), count, strict=True)
+        self.first = torch.cat([variables.betas.new_full((n,), rate) for rate, n in first])
+        self.mean = variables.betas.new_zeros(len(variables.betas), sum(count))
+        self.square, self.done = self.mean.clone(), 0
+
+    def step(self, energy: Tensor) -> None:
+        """Down the energies (B,) of the hands as they are."""
+        parts = self.variables.parameters()
+        slopes = torch.autograd.grad(energy.sum(), parts)
+        slope = torch.cat([one.flatten(1) for one in slopes], dim=1)
+        rate = (1 + math.cos(math.pi * self.done / self.steps)) / 2
+        rate = self.last + rate * (self.first - self.last)
+        self.done += 1
+        keep, keep_square = self.betas
+        self.mean.lerp_(slope, 1 - keep)
+        self.square.mul_(keep_square).addcmul_(slope, slope, value=1 - keep_square)
+        size = (self.square / (1 - keep_square**self.done)).sqrt() + 1e-8
+        change = rate / (1 - keep**self.done) * self.mean / size
+        with torch.no_grad():
+            split = change.split([one[0].numel() for one in slopes], dim=1)
+            for part, by in zip(parts, split, strict=True):
+                part.sub_(by.view_as(part))
+        self.variables.clamp()

@@ -131,13 +131,17 @@ class DistanceGrid(nn.Module):
         tree = cKDTree(points)
         area = point_areas(tree)
         spacing = np.sqrt(np.median(area))
-        to_points, to_planes = _plane_distance(tree, normals, spacing, nodes.reshape(-1, 3))
+        places = nodes.reshape(-1, 3)
+        to_points, _ = tree.query(places, workers=-1)
         winding = _winding_number(
             points - lower, normals * area[:, None], nodes.shape[:3], upper - lower, spacing
         )
         inside = (winding.ravel() - OUTSIDE_WINDING) / (INSIDE_WINDING - OUTSIDE_WINDING)
         far = np.clip(to_points / spacing - 1, 0, 1)
-        values = (1 - far) * to_planes + far * to_points * (1 - 2 * np.clip(inside, 0, 1))
+        values = far * to_points * (1 - 2 * np.clip(inside, 0, 1))
+        near = far < 1  # a seventh of the nodes
+        to_planes = _plane_distance(tree, normals, spacing, places[near])
+        values[near] += (1 - far[near]) * to_planes
         return cls(values.reshape(nodes.shape[:3]), lower, upper)
 
     def union(self, other: DistanceGrid) -> DistanceGrid:
@@ -207,15 +211,12 @@ def point_areas(tree: cKDTree, neighbours: int = 8) -> np.ndarray:
 
 def _plane_distance(
     tree: cKDTree, normals: np.ndarray, spacing: float, nodes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest point, and signed distance to the tangent planes around it.
+) -> np.ndarray:
+    """(M,) signed distances of nodes (M, 3) to the tangent planes of the points around, metres.
 
     Only planes that face the same way as the most trusted one count, so that the two sides of a
     thin wall don't average out. Trusted is a point that is near and doesn't have the node behind
     it: where a wall is thinner than the spacing the nearest point may be that of the far side.
-
-    Returns:
-        Two (M,) arrays, metres.
     """
     distance, nearest = tree.query(nodes, k=4, workers=-1)
     normal = normals[nearest]
@@ -223,7 +224,7 @@ def _plane_distance(
     trusted = np.argmin(distance + np.maximum(-offset, 0), axis=1)
     facing = np.einsum("md,mkd->mk", normal[np.arange(len(nodes)), trusted], normal)
     weight = np.maximum(facing, 0) ** 2 / (distance**2 + 0.1 * spacing**2)
-    return distance[:, 0], (weight * offset).sum(1) / weight.sum(1)
+    return (weight * offset).sum(1) / weight.sum(1)
 
 
 def _winding_number(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import trimesh
 from scipy.sparse import coo_matrix, identity
@@ -12,6 +14,7 @@ from grasp_gen_core.objects.squares import Squares
 
 NUM_NEIGHBOURS = 12
 NUM_DIRECTIONS = 64
+THREADS = 2  # that look along directions: a third would wait for Python
 GRAZING = 0.2  # cosine below which a ray skims the neighbours of its point and tells nothing
 SAME_SHEET = 0.35  # sine of the climb to a neighbour above which it lies on another sheet
 NUM_VOTES = 20  # rounds in which neighbours agree on the side
@@ -37,7 +40,8 @@ def sample_surface(mesh: trimesh.Trimesh, n: int, seed: int = 0) -> tuple[np.nda
         points (n, 3) float32, metres; normals (n, 3) float32, of the faces the points lie on.
     """
     points, faces = trimesh.sample.sample_surface(mesh, n, seed=seed)
-    return points.astype(np.float32), mesh.face_normals[faces].astype(np.float32)
+    # Plain arrays: trimesh's own, which watch for changes, slow down all that is done to them.
+    return np.array(points, np.float32), np.array(mesh.face_normals[faces], np.float32)
 
 
 def farthest_point(points: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
@@ -167,12 +171,16 @@ def _openness(points: np.ndarray, normals: np.ndarray, spacing: np.ndarray) -> n
     directions = sphere_directions(NUM_DIRECTIONS)
     cosines = normals @ directions.T
     cosines[np.abs(cosines) < GRAZING] = 0
-    for direction, cosine in zip(directions, cosines.T, strict=True):
+
+    def shut(direction: np.ndarray, cosine: np.ndarray) -> None:
         rays = np.flatnonzero(cosine)
         # A ray starts a little off its own square, on the side it leaves to.
         lift = np.sign(cosine[rays]) * 0.3 * spacing[rays]
         hidden = surface.hide_along(direction, points[rays] + lift[:, None] * normals[rays])
         cosine[rays[hidden]] = 0
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(shut, directions, cosines.T))
     # In relation to all that is in sight, so that the inside of a deep cup has its say.
     return cosines.sum(axis=1) / np.abs(cosines).sum(axis=1).clip(0.5)
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import roma
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from grasp_gen_core.contact import choir
-from grasp_gen_core.hand import HandRegions, ManoHand
+from grasp_gen_core.hand import HandRegions, ManoHand, rotations
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
@@ -111,7 +111,7 @@ def fit_field(
     if start is not None:
         return _fit_field(field, hand, start, POSE_WEIGHT, stages, reshapes=shape is not None)
     turns = torch.zeros(TURNS, 61, device=field.device)
-    turns[:, GLOBAL_ORIENT] = roma.rotmat_to_rotvec(even_turns(TURNS).to(field))
+    turns[:, GLOBAL_ORIENT] = rotations.to_rotvec(even_turns(TURNS).to(field))
     first = _fit_field(
         field.repeat(TURNS, 1), hand, turns.repeat_interleave(len(field), dim=0), 0.0, stages[:2]
     )
@@ -248,7 +248,7 @@ def even_turns(count: int) -> Tensor:
     alpha, beta = 2 * torch.pi * number / phi, 2 * torch.pi * number / psi
     near, far = share.sqrt(), (1 - share).sqrt()
     parts = [near * alpha.sin(), near * alpha.cos(), far * beta.sin(), far * beta.cos()]
-    return roma.unitquat_to_rotmat(torch.stack(parts, dim=1))
+    return torch.from_numpy(Rotation.from_quat(torch.stack(parts, dim=1).numpy()).as_matrix())
 
 
 def anchor_places(wanted: Tensor, grid: Tensor) -> Tensor:
@@ -365,13 +365,13 @@ def beyond_limits(mano: Tensor, regions: HandRegions) -> Tensor:
 
 def changed(mano: Tensor, change: Tensor) -> Tensor:
     """MANO parameters (B, 61) after a change (B, 61): turns are composed, the rest is added."""
-    turned = roma.rotvec_composition((change[:, GLOBAL_ORIENT], mano[:, GLOBAL_ORIENT]))
+    turned = rotations.compose(change[:, GLOBAL_ORIENT], mano[:, GLOBAL_ORIENT])
     added = mano + change
     return torch.cat([added[:, BETAS], turned, added[:, HAND_POSE], added[:, TRANSL]], dim=1)
 
 
 def difference(mano: Tensor, target: Tensor) -> Tensor:
     """The change (B, 61) that makes MANO parameters (B, 61) of the target's."""
-    turned = roma.rotvec_composition((mano[:, GLOBAL_ORIENT], -target[:, GLOBAL_ORIENT]))
+    turned = rotations.compose(mano[:, GLOBAL_ORIENT], -target[:, GLOBAL_ORIENT])
     apart = mano - target
     return torch.cat([apart[:, BETAS], turned, apart[:, HAND_POSE], apart[:, TRANSL]], dim=1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from grasp_gen_core.contact import energies
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.hand.variables import HandVariables
+from grasp_gen_core.hand.variables import Descent, HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
 
 STEPS = 50
@@ -47,18 +47,10 @@ def refine(
     proposed = variables.angles.detach().clone()
     start = variables.transl.detach().clone()
     strength = energies.thumb_against_fingers(torch.ones(len(mano), 5, device=mano.device))
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [variables.transl], "lr": 0.004},
-            {"params": [variables.rotation, variables.angles], "lr": 0.04},
-        ],
-        betas=BETAS,
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS, eta_min=1e-3)
+    descent = Descent(variables, place=0.004, turns=0.04, last=1e-3, steps=STEPS, betas=BETAS)
     for _ in range(STEPS):
         if stop is not None and stop():
             break
-        optimiser.zero_grad()
         vertices, joints = variables.surface()
         distance = grid(vertices)
         centres, radii = energies.bone_spheres(joints, regions)
@@ -78,8 +70,5 @@ def refine(
             + 0.1 * (variables.angles - proposed).square().sum(dim=(1, 2))
             + 0.02 * (energies.CM * (variables.transl - start)).square().sum(dim=1)
         )
-        energy.sum().backward()
-        optimiser.step()
-        schedule.step()
-        variables.clamp()
+        descent.step(energy)
     return variables.mano()

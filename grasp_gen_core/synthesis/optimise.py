@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import roma
 import torch
 import trimesh
 from scipy import ndimage
@@ -17,8 +16,8 @@ from torch.nn.functional import normalize
 
 from grasp_gen_core.contact import energies
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.hand.variables import HandVariables
+from grasp_gen_core.hand import ManoHand, rotations
+from grasp_gen_core.hand.variables import Descent, HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES, PreShapes, pre_shapes
@@ -361,7 +360,7 @@ def place_hands(
     mano[:, :10] = (0.7 * noise(count, 10)).clamp(-2, 2)
     angles = shapes.angles[kind, opening] + 0.08 * noise(count, 15, 3)
     low, high = hand.regions.limits.unbind(-1)
-    mano[:, 10:13] = roma.rotmat_to_rotvec(rotation)
+    mano[:, 10:13] = rotations.to_rotvec(rotation)
     mano[:, 13:58] = hand.regions.to_pose(angles.clamp(low, high))
     root = hand(torch.zeros(1, 61, device=device))[1][0, 0]
     # MANO turns about the wrist joint: x -> R (x - root) + root + transl.
@@ -378,7 +377,7 @@ def reaches_from_above(mano: Tensor, hand: ManoHand, bottom: float) -> Tensor:
         bottom: height of the surface on which the object stands, metres.
     """
     wrist = hand.root(mano[:, BETAS]) + mano[:, TRANSL]
-    forearm = -(roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT]) @ hand.regions.finger_axis)
+    forearm = -(rotations.to_matrix(mano[:, GLOBAL_ORIENT]) @ hand.regions.finger_axis)
     return (wrist[:, 2] >= bottom) & (forearm[:, 2] >= STEEPEST)
 
 
@@ -443,19 +442,11 @@ def close_hands(
     skin = PINCHED * ((fingers >= 0.5).sum(dim=1, keepdim=True) <= 3)
     variables = HandVariables(hand, starts.mano)
     relaxed = variables.angles.detach().clone()
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [variables.transl], "lr": 0.003},
-            {"params": [variables.rotation, variables.angles], "lr": 0.03},
-        ],
-        betas=ADAM_BETAS,
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=3e-4)
+    descent = Descent(variables, place=0.003, turns=0.03, last=3e-4, steps=steps, betas=ADAM_BETAS)
     strength = energies.thumb_against_fingers(fingers)
     is_index = torch.arange(5, device=kind.device) == 1
     for step in range(steps):
         solid = way if step < WAY_SHARE * steps else grid
-        optimiser.zero_grad()
         vertices, joints = variables.surface()
         distance = solid(vertices)
         centres, radii = energies.bone_spheres(joints, regions)
@@ -489,8 +480,5 @@ def close_hands(
             + 0.3 * energies.coupling(variables.angles)
             + 0.8 * idle
         )
-        energy.sum().backward()
-        optimiser.step()
-        schedule.step()
-        variables.clamp()
+        descent.step(energy)
     return Candidates(variables.mano(), kind)

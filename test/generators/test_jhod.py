@@ -46,6 +46,14 @@ def test_numbers_are_the_hand(batch, hand):
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
+def test_numbers_that_say_nothing_are_a_hand_yet(hand):
+    """A fresh network's, of what is all noise: their turn is all zeros."""
+    numbers = torch.zeros(2, NUMBERS, requires_grad=True)
+    vertices, _ = hand(mano_of(numbers, hand))
+    vertices.square().sum().backward()
+    assert vertices.isfinite().all() and numbers.grad.isfinite().all()
+
+
 def test_distance_field_is_eq_15(hand, batch):
     joints, points = hand.skeleton(batch["mano"]), batch["surface"]
     found = distance_field(joints, points).numpy()
@@ -131,6 +139,19 @@ def test_objects_alone_teach_the_object_alone(net, batch):
             assert touched, name
     total = sum(losses[name] for name in ("hand", "xyz", "distance", "object"))
     assert losses["loss"].item() == pytest.approx(total.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_times_are_each_its_own_unless_told_otherwise(hand, batch, asynchronous, monkeypatch):
+    """Eq. 9, and Table 4's other row; an object alone has a hand of which nothing is known."""
+    torch.manual_seed(0)
+    net = build_generator("jhod", hand, SMALL | {"asynchronous": asynchronous})
+    given, both = [], net.both
+    monkeypatch.setattr(net, "both", lambda *args: given.append(args[2:4]) or both(*args))
+    net.loss(batch)
+    (object_time, hand_time), alone = given[0], len(batch["shapes"])
+    assert torch.equal(object_time, hand_time) == (not asynchronous)
+    assert (hand_time[-alone:] == NEVER).all() == asynchronous
 
 
 def test_hands_look_at_the_object_and_not_at_each_other(net):

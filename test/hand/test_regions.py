@@ -6,7 +6,7 @@ import torch
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.layer import GENERIC_HAND
 from grasp_gen_core.hand.regions import FIRST_JOINT
-from grasp_gen_core.hand.variables import HandVariables
+from grasp_gen_core.hand.variables import Descent, HandVariables
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +107,26 @@ def test_variables_reproduce_and_clamp(hand):
         variables.angles.add_(10)
     variables.clamp()
     assert (variables.angles <= high + 1e-6).all()
+
+
+def test_descent_is_torchs_adam_with_a_cosine_within_limits(hand):
+    mano = 0.1 * torch.randn(3, 61, generator=torch.Generator().manual_seed(0))
+    ours, theirs = HandVariables(hand, mano), HandVariables(hand, mano)
+    goal = hand(0.1 * torch.randn(3, 61, generator=torch.Generator().manual_seed(1)))[1]
+    descent = Descent(ours, place=0.004, turns=0.04, last=1e-3, steps=20, betas=(0.5, 0.6))
+    rates = [([theirs.rotation, theirs.angles], 0.04), ([theirs.transl], 0.004)]
+    groups = [{"params": parts, "lr": rate} for parts, rate in rates]
+    adam = torch.optim.Adam(groups, betas=(0.5, 0.6))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 20, eta_min=1e-3)
+    for _ in range(20):
+        descent.step((ours.surface()[1] - goal).square().sum(dim=(1, 2)))
+        adam.zero_grad()
+        (theirs.surface()[1] - goal).square().sum().backward()
+        adam.step()
+        schedule.step()
+        theirs.clamp()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=0)
+    low, high = hand.regions.limits.unbind(-1)
+    assert (ours.angles >= low).all() and (ours.angles <= high).all()
+    assert (ours.angles == low).any() or (ours.angles == high).any()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import roma
 import torch
 from torch import Tensor
 
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 PARTS = (10, 6, 3, 45)  # betas, 6D turn, centre of the grasp, joint angles
 NUMBERS = sum(PARTS)
 CENTRE = 0.05  # metres that are 1
 HELD = 0.09, 0.035  # metres from the wrist to what is held, along the fingers and out of the palm
+LEAST = 1e-6  # of the 6D turn
 STIFF = 0.1  # radians: half of a joint's range, at least
 
 
@@ -22,7 +22,7 @@ def numbers_of(mano: Tensor, hand: ManoHand) -> Tensor:
     The place is that of what is held, not the wrist's: it depends less on how the hand is turned.
     """
     middle, half = ranges(hand)
-    turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+    turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
     centre = mano[:, TRANSL] + hand.root(mano[:, BETAS]) + turn @ held(hand)
     angles = (hand.regions.to_angles(mano[:, HAND_POSE]) - middle) / half
     turn = turn[..., :2].flatten(1)
@@ -33,12 +33,13 @@ def mano_of(numbers: Tensor, hand: ManoHand) -> Tensor:
     """(B, 61) hands of numbers (B, NUMBERS), joint angles within their limits."""
     middle, half = ranges(hand)
     betas, turn, centre, angles = numbers.split(PARTS, dim=1)
-    turn = roma.special_gramschmidt(turn.view(-1, 3, 2))
+    # A network that says nothing yet turns nothing where nothing of its state is left either.
+    turn = rotations.orthonormal(turn.view(-1, 3, 2) + LEAST * torch.eye(3, 2).to(turn))
     low, high = hand.regions.limits.unbind(-1)
     angles = (middle + half * angles.view(-1, 15, 3)).clamp(low, high)
     transl = CENTRE * centre - turn @ held(hand) - hand.root(betas)
     return torch.cat(
-        [betas, roma.rotmat_to_rotvec(turn), hand.regions.to_pose(angles), transl], dim=1
+        [betas, rotations.to_rotvec(turn), hand.regions.to_pose(angles), transl], dim=1
     )
 
 
