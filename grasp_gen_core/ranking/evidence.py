@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import roma
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from grasp_gen_core.contact.energies import surface_normal
 from grasp_gen_core.contact.maps import distances, pick
-from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.hand.layer import vertex_normals
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -25,9 +25,17 @@ UNIT = 0.02  # metres that are 1
 MOST = 3.0  # of them, that anything counts as at most
 HAND_UNIT = 0.1  # metres that are 1 in places of the skin
 CHUNK = 64  # hands
+# What the formula has of a hand, and what of it is 1.
+FORMULA = {
+    "penetration_depth_cm": 1.0,
+    "contact_fingers": 5.0,
+    "contact_ratio_pct": 100.0,
+    "bone_clearance_cm": 1.0,
+    "net_wrench": 10.0,
+}
 
 PLACE_NUMBERS = 3 + 3 + 1 + 3 + len(AHEAD) + 1 + 3 + 6 * NEAR
-HAND_NUMBERS = 45 + 10 + 3 + 1 + 3 + 6
+HAND_NUMBERS = 45 + 10 + 3 + 1 + 3 + 1 + len(FORMULA)
 
 
 class Evidence(NamedTuple):
@@ -51,7 +59,8 @@ def gather(
     cloud: Tensor,
     normals: Tensor,
     grid: DistanceGrid,
-    formula: Tensor,
+    score: Tensor,
+    metrics: Mapping[str, Tensor],
 ) -> Evidence:
     """Evidence, all of it in the hands' own frames: moved and turned, hand and cloud tell the same.
 
@@ -60,10 +69,11 @@ def gather(
         hand: the hand model.
         cloud, normals: (N, 3) what was seen, and outward.
         grid: signed distance to what the object is taken for.
-        formula: (B, 6) what `formula.score_grasps` says of the hands.
+        score, metrics: (B,) each, what `formula.score_grasps` says of the hands.
     """
     few = torch.from_numpy(evenly(cloud.cpu().numpy(), SEEN, 0)).to(cloud.device)
-    few = few[:SEEN]
+    formula = [(metrics[name] / unit).clamp(-MOST, MOST) for name, unit in FORMULA.items()]
+    formula = torch.stack([score, *formula], dim=1)
     parts = (one.split(CHUNK) for one in (mano, vertices, joints, formula))
     found = [
         _gather(*part, hand, cloud[few], normals[few], normals.mean(dim=0), grid)
@@ -84,11 +94,11 @@ def _gather(
     grid: DistanceGrid,
 ) -> tuple[Tensor, Tensor]:
     chosen = hand.regions.sparse[:PLACES]
-    turn = roma.rotvec_to_rotmat(mano[:, GLOBAL_ORIENT])
+    turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
     skin, wrist = vertices[:, chosen], joints[:, :1]
     outward = vertex_normals(vertices, hand.closed_faces)[:, chosen]
     apart = grid(skin)
-    inward = surface_normal(grid, skin)
+    away = surface_normal(grid, skin)
     ahead = torch.stack([grid(skin + way * outward) for way in AHEAD], dim=-1)
 
     every, every_normal = (x.expand(len(mano), -1, -1) for x in (cloud, normals))
@@ -96,7 +106,7 @@ def _gather(
     offset = pick(every, near.flatten(1)).unflatten(1, near.shape[1:]) - skin[:, :, None]
     facing = pick(every_normal, near.flatten(1)).unflatten(1, near.shape[1:])
     # How far what the skin is near to by the guess is from what was seen.
-    guessed = distances(skin - apart[..., None] * inward, every).amin(dim=2)
+    guessed = distances(skin - apart[..., None] * away, every).amin(dim=2)
     # Seen from far away: beside the silhouette, or how far in front of what was seen there.
     view = functional.normalize(toward, dim=0)
     flat, flat_cloud = (x - (x @ view)[..., None] * view for x in (skin, every))
@@ -114,7 +124,7 @@ def _gather(
         local(skin - wrist) / HAND_UNIT,
         local(outward),
         scaled(apart)[..., None],
-        local(inward),
+        local(away),
         scaled(ahead),
         scaled(guessed)[..., None],
         torch.stack([scaled(beside), scaled(front), seen_share], dim=-1),
