@@ -26,7 +26,8 @@ DRAWN = 3  # pairs that are drawn for each that is kept: those whose hand fits i
 ROUNDS = 10  # of these, after which a network is no use
 IN_A_ROW = 4  # cells of the picture
 # What a file of grasps holds for each grasp; here also the points.
-EACH = ("mano", "vertices", "joints", "contact", "score", "wrist_pose", "approach", "pregrasp")
+EACH = ("mano", "vertices", "joints", "contact", "score", "wrist_pose", "approach")
+EACH += ("pregrasp", "squeeze")
 
 
 def imagine(

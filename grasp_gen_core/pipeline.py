@@ -19,6 +19,7 @@ from grasp_gen_core.completion import get_completion
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.contact.maps import contact_map
+from grasp_gen_core.contact.squeeze import squeeze
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points, rotations
@@ -380,6 +381,7 @@ class GraspPipeline:
             wrist_pose=lean(wrist_pose),
             approach=frame.turn_out(self.approach(mano).cpu().numpy()).astype(np.float32),
             pregrasp=lean(self.bring_out(self.pregrasp(mano), frame)),
+            squeeze=lean(self.bring_out(squeeze(self.hand, mano, scene.grid), frame)),
             metrics=metrics,
             shapes=tuple(frame.mesh_out(shape) for shape in scene.shapes),
         )

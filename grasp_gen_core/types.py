@@ -98,6 +98,8 @@ class GraspSet:
             palm -y, thumb +z).
         approach: (B, 3) unit direction in which the palm moves towards the object.
         pregrasp: (B, 61) hand parameters with fingers opened, backed off against `approach`.
+        squeeze: (B, 61) hands whose fingers are to be driven towards after the grasp, with forces
+            that balance.
         metrics: what the score was made of, each (B,), the unit in the name.
         info: where the grasps come from (generator, refiner, version, seed, device, seconds by
             stage), and `notes` on the input; what JSON can hold.
@@ -115,6 +117,7 @@ class GraspSet:
     wrist_pose: np.ndarray
     approach: np.ndarray
     pregrasp: np.ndarray
+    squeeze: np.ndarray
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     info: dict = field(default_factory=dict)
     shapes: tuple[trimesh.Trimesh, ...] = ()

@@ -199,6 +199,7 @@ def grasp_array(grasps: GraspSet, header: Header) -> GraspArray:
                 approach=Vector3(**dict(zip("xyz", grasps.approach[i].tolist(), strict=True))),
                 pregrasp=_hand(grasps.pregrasp[i], grasps.side),
                 pregrasp_wrist_pose=_pose(pregrasp_wrist[i], pregrasp_orientation[i]),
+                squeeze=_hand(grasps.squeeze[i], grasps.side),
                 contact=array("f", grasps.contact[i].astype(np.float32).tobytes()),
                 score=float(grasps.score[i]),
                 metric_names=names,
@@ -246,6 +247,7 @@ def grasp_set(message: GraspArray, hand: HandLayer) -> GraspSet:
         wrist_pose=lean(wrist_pose),
         approach=np.array([_xyz(grasp.approach) for grasp in grasps], np.float32),
         pregrasp=_mano([grasp.pregrasp for grasp in grasps]),
+        squeeze=_mano([grasp.squeeze for grasp in grasps]),
         metrics={name: metrics[:, i] for i, name in enumerate(grasps[0].metric_names)},
     )
 

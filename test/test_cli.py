@@ -195,6 +195,7 @@ def resting_hand():
         wrist_pose=np.eye(4, dtype=np.float32)[None],
         approach=np.array([[0, -1, 0]], np.float32),
         pregrasp=mano.numpy(),
+        squeeze=mano.numpy(),
     )
 
 

@@ -43,6 +43,7 @@ def test_arrays_and_order(grasps):
         "wrist_pose": (count, 4, 4),
         "approach": (count, 3),
         "pregrasp": (count, 61),
+        "squeeze": (count, 61),
     }
     for name, shape in shapes.items():
         assert getattr(grasps, name).shape == shape, name
@@ -75,6 +76,18 @@ def test_pregrasp_stands_off_against_the_approach_and_is_opened(grasps):
         for m in (grasps.mano, grasps.pregrasp)
     ]
     assert (flexion[1] < flexion[0]).all()
+
+
+def test_the_squeeze_presses_the_grasp_s_fingers_on(grasps):
+    """The wrist stays, and the fingers are driven a little further."""
+    assert np.abs(grasps.squeeze - grasps.mano)[:, [*range(13), 58, 59, 60]].max() < 1e-6
+    hand = ManoHand(GENERIC_HAND)
+    flexion = [
+        hand.regions.to_angles(torch.from_numpy(m[:, 13:58]))[..., 0].sum(dim=1)
+        for m in (grasps.mano, grasps.squeeze)
+    ]
+    assert (flexion[1] > flexion[0]).all()
+    assert 1e-3 < np.abs(grasps.squeeze - grasps.mano).max() < 0.5
 
 
 def test_contact_by_gaussians_is_where_the_hand_touches(points, grasps):
@@ -118,6 +131,9 @@ def test_left_hands_are_mirror_images(points):
     np.testing.assert_allclose(mirrored.joints, joints, atol=1e-5)
     # Unrefined hands of the mirrored cloud, the same seed: mirror images one by one.
     reference = right(points, num=4, seed=0)
+    sign = np.concatenate([np.ones(13), np.tile([1.0, -1.0, -1.0], 15), np.ones(3)])
+    squeezed = [grasps.squeeze - grasps.mano for grasps in (mirrored, reference)]
+    np.testing.assert_allclose(squeezed[0] * sign, squeezed[1], atol=1e-4)
     assert mirrored.vertices.shape == reference.vertices.shape
 
 

@@ -83,6 +83,7 @@ def grasps(plate):
         wrist_pose=np.tile(np.eye(4, dtype=np.float32), (2, 1, 1)),
         approach=np.tile(np.array([0, -1, 0], np.float32), (2, 1)),
         pregrasp=mano.numpy(),
+        squeeze=mano.numpy(),
     )
 
 

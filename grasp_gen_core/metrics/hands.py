@@ -37,7 +37,6 @@ class HandMeshes:
         cells: convex cells of the hand, for physics.
         mano: (B, 61) parameters, or None where they aren't known.
         hand: the model that makes these hands of `mano`, or None where none is known to.
-        squeeze: (B, 61) where the fingers are to be driven to, or None.
         score: (B,) by which they are ranked, or None where they aren't.
         notes: what was changed of what came.
     """
@@ -49,7 +48,6 @@ class HandMeshes:
     cells: HandCells
     mano: np.ndarray | None = None
     hand: ManoHand | None = None
-    squeeze: np.ndarray | None = None
     score: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
@@ -58,7 +56,7 @@ class HandMeshes:
 
     def __getitem__(self, rows: slice) -> HandMeshes:
         """Some of the hands."""
-        names = ("vertices", "joints", "mano", "squeeze", "score")
+        names = ("vertices", "joints", "mano", "score")
         every = {name: getattr(self, name) for name in names}
         return replace(self, **{n: None if all is None else all[rows] for n, all in every.items()})
 
@@ -70,8 +68,8 @@ class HandMeshes:
 
         Args:
             arrays: `vertices` (B, V, 3), `faces` (F, 3), open at the wrist or closed, `joints`
-                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` and `squeeze` (B, 61),
-                and `score` (B,); metres.
+                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` (B, 61) and `score`
+                (B,); metres.
             hand: tells the parts of hands of its topology; those of others follow the joints.
             source: names the arrays in error messages.
 
@@ -84,13 +82,10 @@ class HandMeshes:
             raise InputError(f"{source}: lacks {', '.join(missing)}")
         vertices = _finite(arrays["vertices"], source, "vertices", (None, None, 3))
         joints = _finite(arrays["joints"], source, "joints", (len(vertices), NUM_JOINTS, 3))
-        known = {}
-        for name in ("mano", "squeeze"):
-            if name in arrays:
-                _finite(arrays[name], source, name, (len(vertices), 61))
-                known[name] = check_mano(arrays[name], name)
-        mano = known.get("mano")
-        score = arrays.get("score")
+        mano, score = arrays.get("mano"), arrays.get("score")
+        if mano is not None:
+            _finite(mano, source, "mano", (len(vertices), 61))
+            mano = check_mano(mano)
         if score is not None:
             score = _finite(score, source, "score", (len(vertices),))
         _check_scale(vertices, joints, source)
@@ -104,18 +99,8 @@ class HandMeshes:
         else:
             parts = _parts(vertices[:PARTS_FROM], joints[:PARTS_FROM])
             cells = cells_of(vertices[0], faces)
-        return cls(
-            vertices,
-            faces,
-            joints,
-            parts,
-            cells,
-            mano=mano,
-            hand=hand if makes else None,
-            squeeze=known.get("squeeze"),
-            score=score,
-            notes=(note,) if note else (),
-        )
+        model, notes = hand if makes else None, (note,) if note else ()
+        return cls(vertices, faces, joints, parts, cells, mano, model, score, notes)
 
     @classmethod
     def load(
@@ -128,8 +113,8 @@ class HandMeshes:
         """
         given, origin = read_npz(path), np.asarray(origin, np.float64)
         shifts = {"vertices": origin, "joints": origin, "mano": np.append(np.zeros(58), origin)}
-        shifts["squeeze"] = shifts["mano"]
-        arrays = {name: given[name] for name in (*shifts, "faces", "score") if name in given}
+        known = (*shifts, "faces", "score")
+        arrays = {name: given[name] for name in known if name in given}
         for name in shifts.keys() & arrays.keys():
             if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
                 arrays[name] = arrays[name].astype(np.float64) - shifts[name]

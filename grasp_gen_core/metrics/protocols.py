@@ -83,7 +83,7 @@ def close(hands: HandMeshes, mesh: trimesh.Trimesh) -> Numbers:
     names = {"grasp_success": HELD} | {f"grasp_{name}": code for code, name in FAILURES.items()}
     if hands.hand is None:
         return dict.fromkeys(names, np.full(len(hands), np.nan))
-    outcome = ClosingTest(mesh, hands.hand)(hands.mano, hands.squeeze).outcome
+    outcome = ClosingTest(mesh, hands.hand)(hands.mano).outcome
     return {name: (outcome == code).astype(float) for name, code in names.items()}
 
 

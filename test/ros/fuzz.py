@@ -115,7 +115,7 @@ def numbers(message: GraspArray) -> np.ndarray:
     """All that a planner would move by."""
     found = [np.zeros(0)]
     for grasp in message.grasps:
-        for hand in (grasp.hand, grasp.pregrasp):
+        for hand in (grasp.hand, grasp.pregrasp, grasp.squeeze):
             found += [hand.betas, hand.global_orient, hand.hand_pose, hand.transl]
         found += [grasp.contact, grasp.metric_values, [grasp.score]]
         positions = [grasp.wrist_pose.position, grasp.pregrasp_wrist_pose.position, grasp.approach]

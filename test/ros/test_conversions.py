@@ -211,7 +211,7 @@ def test_grasp_round_trip(side, origin):
     """Everything a grasp set holds comes back from the message; poses agree with MANO's."""
     rng = np.random.default_rng(2)
     hand = ManoHand(side=side)
-    mano, pregrasp = rng.normal(scale=0.5, size=(2, 3, 61)).astype(np.float32)
+    mano, pregrasp, squeeze = rng.normal(scale=0.5, size=(3, 3, 61)).astype(np.float32)
     pregrasp[:, :10] = mano[:, :10]
     with torch.no_grad():
         vertices, joints = (a.numpy() for a in hand(torch.from_numpy(mano)))
@@ -220,10 +220,12 @@ def test_grasp_round_trip(side, origin):
     wrist_pose[:, :3, :3] = Rotation.from_rotvec(mano[:, 10:13]).as_matrix()
     wrist_pose[:, :3, 3] = joints[:, 0]
     if any(origin):
-        mano, pregrasp, wrist_pose = (a.astype(np.float64) for a in (mano, pregrasp, wrist_pose))
+        mano, pregrasp, squeeze = (a.astype(np.float64) for a in (mano, pregrasp, squeeze))
+        wrist_pose = wrist_pose.astype(np.float64)
         vertices, joints, pregrasp_wrist = (a + origin for a in (vertices, joints, pregrasp_wrist))
         mano[:, 58:] += origin
         pregrasp[:, 58:] += origin
+        squeeze[:, 58:] += origin
         wrist_pose[:, :3, 3] += origin
     sent = GraspSet(
         mano=mano,
@@ -237,6 +239,7 @@ def test_grasp_round_trip(side, origin):
         wrist_pose=wrist_pose,
         approach=np.eye(3, dtype=np.float32),
         pregrasp=pregrasp,
+        squeeze=squeeze,
         metrics={"penetration_depth_cm": rng.random(3).astype(np.float32)},
     )
     header = new_header()
@@ -245,7 +248,8 @@ def test_grasp_round_trip(side, origin):
     assert all(grasp.header == header for grasp in message.grasps)
     received = grasp_set(message, hand)
     assert received.side == side
-    for name in ("mano", "pregrasp", "points", "contact", "score", "faces", "approach", "joints"):
+    names = ("mano", "pregrasp", "squeeze", "points", "contact", "score", "faces", "approach")
+    for name in (*names, "joints"):
         np.testing.assert_array_equal(getattr(received, name), getattr(sent, name), err_msg=name)
     np.testing.assert_allclose(received.vertices, vertices, rtol=0, atol=1e-6)
     np.testing.assert_allclose(received.wrist_pose, wrist_pose, rtol=0, atol=1e-6)
@@ -268,7 +272,7 @@ def test_another_hand_is_refused():
         grasp_set(grasp_array_of(1), ManoHand(side="left"))
 
 
-@pytest.mark.parametrize("name", ["mano", "contact", "pregrasp", "score"])
+@pytest.mark.parametrize("name", ["mano", "contact", "pregrasp", "squeeze", "score"])
 def test_nothing_goes_out_that_is_not_finite(name):
     with pytest.raises(FloatingPointError, match=name):
         grasp_array_of(2, **{name: np.full((2, 61), np.nan)})
@@ -288,5 +292,6 @@ def grasp_array_of(count: int, **other):
         "wrist_pose": poses,
         "approach": zeros((count, 3)),
         "pregrasp": zeros((count, 61)),
+        "squeeze": zeros((count, 61)),
     }
     return grasp_array(GraspSet(side="right", **(arrays | other)), new_header())
