@@ -36,6 +36,8 @@ from grasp_gen_core.objects.camera import random_view
 from grasp_gen_core.objects.clouds import even_surface
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.squares import Squares
+from grasp_gen_core.ranking.evaluator import Expected
+from grasp_gen_core.ranking.evidence import HAND_NUMBERS, PLACE_NUMBERS, PLACES
 from grasp_gen_core.runtime import select_device, tune_allocator
 from grasp_gen_core.types import GraspSet, Observation
 from grasp_gen_training.results import label
@@ -229,6 +231,9 @@ def as_batch(mano: np.ndarray, points: np.ndarray, data: dict, hand: ManoHand) -
         "shapes": every[: data.get("alone", 1), : size // 2],
         "points": every,
         "distance": torch.zeros(every.shape[:2], device=device),
+        "places": torch.randn(count // 16, 16, PLACES, PLACE_NUMBERS, device=device),
+        "hands": torch.randn(count // 16, 16, HAND_NUMBERS, device=device),
+        **{name: torch.rand(count // 16, 16, device=device).round() for name in Expected._fields},
     }
 
 

@@ -34,6 +34,7 @@ from grasp_gen_core.metrics.fid import fid, get_extractor, grasp_views
 from grasp_gen_core.metrics.hands import HandMeshes
 from grasp_gen_core.metrics.joint_error import mpjpe_mm, r_mpjpe_mm
 from grasp_gen_core.metrics.protocols import Numbers, get_protocol, summarise
+from grasp_gen_core.metrics.score_order import order_numbers
 from grasp_gen_core.metrics.sim_displacement import NEEDS_BULLET, has_bullet
 from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.meshes import load_mesh, mesh_files, solid
@@ -315,18 +316,22 @@ def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty|All-NaN|Degrees of freedom")
         summary = summarise(numbers, joints, mano, get_protocol(protocol), seed)
+        if scored := all(one.hands.score is not None for one in measured):
+            scores = [one.hands.score for one in measured]
+            summary |= order_numbers(scores, [one.numbers for one in measured])
         means = {
-            one.name: {n: _number(np.nanmean(v)) for n, v in one.numbers.items()}
+            one.name: _numbers({n: np.nanmean(v) for n, v in one.numbers.items()})
             for one in measured
         }
     results = {
         "per_grasp": [
-            {"object": one.name, "index": i, **{n: _number(v[i]) for n, v in one.numbers.items()}}
+            {"object": one.name, "index": i, **_numbers({n: v[i] for n, v in columns.items()})}
             for one in measured
+            for columns in [one.numbers | ({"score": one.hands.score} if scored else {})]
             for i in range(len(one.hands))
         ],
         "per_object": means,
-        "summary": {n: _number(v) if isinstance(v, float) else v for n, v in summary.items()},
+        "summary": _numbers(summary),
         "config": {
             "notes": notes,
             "versions": versions,
@@ -335,11 +340,19 @@ def assemble(measured: list[Measured], protocol: str, seed: int) -> Evaluation:
     return Evaluation(measured, results)
 
 
-def _number(value) -> float | bool | None:
-    """As JSON has it: what couldn't be measured is null."""
+def _numbers(named: dict) -> dict:
+    """As JSON has them: what couldn't be measured is null."""
+    return {name: _number(value) for name, value in named.items()}
+
+
+def _number(value):
+    if isinstance(value, dict):
+        return _numbers(value)
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    return float(value) if math.isfinite(value) else None
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def _version(name: str) -> str | None:
@@ -417,7 +430,7 @@ def _evaluate_object(settings: Settings, item: Item) -> Measured:
             return _surfaces(hand, noisy)
         else:
             grasps = pipeline.refine_hands(view.points, noisy.numpy(), settings.seed, field=field)
-        return Hands(grasps.mano, grasps.vertices, grasps.joints)
+        return Hands(grasps.mano, grasps.vertices, grasps.joints, grasps.score)
 
     made, seconds = time_s(make, pipeline.device)
     arrays = {
@@ -426,6 +439,8 @@ def _evaluate_object(settings: Settings, item: Item) -> Measured:
         "faces": hand.faces.numpy(),
         "mano": hand.move(torch.from_numpy(made.mano), *there).numpy(),
     }
+    if item.mano is None:
+        arrays["score"] = made.score
     hands = HandMeshes.from_arrays(arrays, hand, item.name)
     protocol = get_protocol(settings.protocol)
     numbers, notes = protocol.measure(hands, mesh), item.notes + protocol.notes(mesh)
@@ -439,11 +454,13 @@ def _evaluate_object(settings: Settings, item: Item) -> Measured:
 
 
 class Hands(NamedTuple):
-    """`mano` (B, 61), `vertices` (B, 778, 3) and `joints` (B, 21, 3) of hands, metres."""
+    """`mano` (B, 61), `vertices` (B, 778, 3) and `joints` (B, 21, 3) of hands, metres, and their
+    `score` (B,) if they have one."""
 
     mano: np.ndarray
     vertices: np.ndarray
     joints: np.ndarray
+    score: np.ndarray | None = None
 
 
 def _surfaces(hand: ManoHand, mano: torch.Tensor) -> Hands:

@@ -28,7 +28,8 @@ from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
-from grasp_gen_core.ranking import score_grasps
+from grasp_gen_core.ranking.evidence import Evidence, gather
+from grasp_gen_core.ranking.formula import score_grasps
 from grasp_gen_core.runtime import select_device, version
 from grasp_gen_core.types import (
     BETAS,
@@ -264,15 +265,7 @@ class GraspPipeline:
         self._lap("refine")
         with torch.no_grad():
             vertices, joints = self.hand(mano)
-            score, metrics = score_grasps(
-                vertices,
-                joints,
-                self.approach(mano),
-                self.hand,
-                scene.grid,
-                scene.normals,
-                scene.cloud.mean(dim=0),
-            )
+            score, metrics = self.score(mano, vertices, joints, scene)
             order = torch.arange(len(mano), device=mano.device)
             if num is not None:
                 order = score.argsort(descending=True, stable=True)[:num]
@@ -313,6 +306,36 @@ class GraspPipeline:
         with torch.no_grad():
             cost = misfit(self.hand(mano)[0], grid, self.hand.regions)
         return mano[cost.argsort(stable=True)[:num]]
+
+    def evidence(self, mano: Tensor, scene: Scene) -> Evidence:
+        """What the evaluator is told of hands (B, 61) in the scene's frame."""
+        vertices, joints = self.hand(mano)
+        score, metrics = self.score(mano, vertices, joints, scene)
+        return gather(
+            mano,
+            vertices,
+            joints,
+            self.hand,
+            scene.cloud,
+            scene.normals,
+            scene.grid,
+            score,
+            metrics,
+        )
+
+    def score(
+        self, mano: Tensor, vertices: Tensor, joints: Tensor, scene: Scene
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The formula's scores (B,) of hands, and the metrics behind them."""
+        return score_grasps(
+            vertices,
+            joints,
+            self.approach(mano),
+            self.hand,
+            scene.grid,
+            scene.normals,
+            scene.cloud.mean(dim=0),
+        )
 
     def approach(self, mano: Tensor) -> Tensor:
         """(B, 3) direction out of the palm."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from grasp_gen_core.evaluation import Evaluation
 from grasp_gen_core.metrics.published import PUBLISHED
+from grasp_gen_core.metrics.score_order import FIRST
 
 
 class Column(NamedTuple):
@@ -39,11 +40,14 @@ COLUMNS = {
     "contact_precision_pct": Column("precision [%] ↑", 1),
     "contact_recall_pct": Column("recall [%] ↑", 1),
     "fid": Column("FID ↓", 2),
+    "score_spearman": Column("score's rank correlation ↑", 2),
+    "score_roc_area": Column("score's ROC area ↑", 2),
 }
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """Our row, below it the papers' under the same protocol and view, then object by object."""
+    """Our row and those of the first grasps by score, below them the papers' under the same
+    protocol and view, then object by object."""
     results, config = evaluation.results, evaluation.results["config"]
     names = [name for name in COLUMNS if name in results["summary"]]
     ours = {"method": _label(config), **cells(results["summary"], names)}
@@ -54,6 +58,10 @@ def markdown(evaluation: Evaluation) -> str:
         ours["time per grasp [s]"] = f"{evaluation.seconds / config['num']:.3f}"
     if published:
         ours["source"] = "this run"
+    for count in FIRST:
+        if first := results["summary"].get(f"best{count}"):
+            of = {"method": f"the first{f' {count}' * (count > 1)} by score", **cells(first, names)}
+            rows.append({heading: of.get(heading, "–") for heading in ours})
     for row in published:
         named = {"method": row.method, **cells(row.metrics, names), "source": row.source}
         rows.append({heading: named.get(heading, "–") for heading in ours})

@@ -11,6 +11,8 @@ from grasp_gen_core.generators import CLASSES, HELPERS, build_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.views import view_object
+from grasp_gen_core.ranking.evaluator import Expected
+from grasp_gen_core.ranking.evidence import HAND_NUMBERS, PLACE_NUMBERS, PLACES
 from grasp_gen_training.train import CONFIGS
 
 # grasp_tta adapts the decoder of grasp_cvae alone.
@@ -93,6 +95,14 @@ def test_contact_gaussians_are_found_there_as_here(points):
     np.testing.assert_allclose(there.contact, here.contact, atol=0.01)
 
 
+def judged(objects: int, hands: int) -> dict[str, torch.Tensor]:
+    """A batch for the evaluator."""
+    shape = (objects, hands)
+    batch = {"places": torch.randn(*shape, PLACES, PLACE_NUMBERS)}
+    batch |= {"hands": torch.randn(*shape, HAND_NUMBERS)}
+    return batch | {name: torch.rand(shape).round() for name in Expected._fields}
+
+
 @pytest.mark.parametrize("name", [*CLASSES, *HELPERS])
 def test_training_runs_there(name):
     data = GraspDataset.load(CONFIGS.parent / "data")
@@ -103,6 +113,7 @@ def test_training_runs_there(name):
     batch |= {"eye": torch.full((4, 3), torch.nan), "others": mano[:, None].repeat(1, 2, 1)}
     batch["shapes"] = batch["surface"][:2]
     batch |= {"points": cloud, "distance": torch.zeros(cloud.shape[:2])}
+    batch |= judged(2, 3)
     with Simulation():
         hand = ManoHand().to(DEVICE)
         network = build_generator(name, hand).to(DEVICE).train()

@@ -73,6 +73,11 @@ def test_results_have_every_metric(results):
         can = [g[name] for g in numbers["per_grasp"] if g["object"] == "can"]
         assert numbers["per_object"]["can"][name] == pytest.approx(np.mean(can))
     assert 0 < numbers["summary"]["entropy"] <= np.log(20)
+    scores = [grasp["score"] for grasp in numbers["per_grasp"]]
+    assert scores[:10] == sorted(scores[:10], reverse=True)  # best first
+    first = [g["quality_index"] for g in numbers["per_grasp"] if g["index"] < 5]
+    assert numbers["summary"]["best5"]["quality_index"] == pytest.approx(np.mean(first))
+    assert -1 <= numbers["summary"]["score_spearman"] <= 1
     assert numbers["config"]["seed"] == 3 and numbers["config"]["protocol"] == "exact"
 
 

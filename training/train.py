@@ -20,6 +20,7 @@ from grasp_gen_core.generators import build_generator, save_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import select_device, tune_allocator
 from grasp_gen_training.data import GraspData
+from grasp_gen_training.judged import EvaluatorTraining, JudgedData
 from grasp_gen_training.module import GeneratorTraining, NetworkTraining, Progress
 from grasp_gen_training.shapes import JointData, ShapeData, ShapeTraining
 
@@ -28,8 +29,12 @@ CONFIGS = Path(__file__).with_name("configs")
 SECTIONS = {"data": None, "optimiser": {"lr", "steps", "precision"}, "model": None}
 ALONE = ("generator", "seed")
 EPOCH = 1000  # steps at most, after which there is a validation, and a checkpoint
-# What learns from shapes, alone or too; all else learns from a dataset of grasps, in a folder.
-SHAPES, JOINT = ("shape_autoencoder",), ("jhod",)
+# What each learns from, and how, where that isn't a dataset of grasps in a folder alone.
+OTHERS = {
+    "shape_autoencoder": (ShapeData, ShapeTraining),
+    "jhod": (JointData, GeneratorTraining),
+    "evaluator": (JudgedData, EvaluatorTraining),
+}
 
 
 def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
@@ -76,10 +81,11 @@ def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
 
 def data_keys(generator: str) -> set[str]:
     """What the section `data` may hold for a system."""
-    kinds = [ShapeData] if generator in SHAPES else [GraspData]
-    kinds += [JointData] if generator in JOINT else []
-    keys = set().union(*(inspect.signature(kind).parameters for kind in kinds))
-    return keys - {"palm_axis", "quiet", "grasps"} - ({"folder"} if generator in SHAPES else set())
+    kind, _ = OTHERS.get(generator, (GraspData, None))
+    keys = set(inspect.signature(kind).parameters)
+    if issubclass(kind, GraspData):
+        keys |= set(inspect.signature(GraspData).parameters)
+    return keys - {"palm_axis", "quiet", "grasps"}
 
 
 def _number(text: str):
@@ -130,16 +136,15 @@ def train(
     hand = ManoHand()
     generator = build_generator(config["generator"], hand, config.get("model"))
     settings = dict(config["data"])
-    if config["generator"] in SHAPES:
-        samples, training = ShapeData(quiet=quiet, **settings), ShapeTraining
+    kind, training = OTHERS.get(config["generator"], (GraspData, GeneratorTraining))
+    if not issubclass(kind, GraspData):
+        samples = kind(quiet=quiet, **settings)
     else:
         configured = settings.pop("folder", None)
         if not (folder := data or configured):
             raise InputError("data: no folder; accepted are --data or `folder` in the config")
         palm_axis = hand.regions.palm_axis.numpy()
-        kind = JointData if config["generator"] in JOINT else GraspData
         samples = kind(folder=folder, palm_axis=palm_axis, quiet=quiet, **settings)
-        training = GeneratorTraining
 
     for stage in generator.stages or ("",):
         if stage:
@@ -156,7 +161,7 @@ def train(
 
 def fit(
     module: NetworkTraining,
-    samples: GraspData | ShapeData,
+    samples: GraspData | ShapeData | JudgedData,
     out: Path,
     optimiser: dict,
     device: torch.device,

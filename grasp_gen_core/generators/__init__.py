@@ -36,8 +36,9 @@ CLASSES = {
 NAMES = (*CLASSES, "optimise")
 # Trained and kept like generators, but they make no hands: the file that each stands in, and class.
 HELPERS = {
-    "contact_net": ("grasp_cvae", "ContactNet"),
-    "shape_autoencoder": ("shape_autoencoder", "ShapeAutoencoder"),
+    "contact_net": (".grasp_cvae", "ContactNet"),
+    "shape_autoencoder": (".shape_autoencoder", "ShapeAutoencoder"),
+    "evaluator": ("..ranking.evaluator", "Evaluator"),
 }
 
 
@@ -52,11 +53,11 @@ def build_generator(name: str, hand: ManoHand, config: dict | None = None) -> nn
     Raises:
         InputError: if the name or a setting is unknown.
     """
-    known = {name: (name, cls) for name, cls in CLASSES.items()} | HELPERS
+    known = {name: (f".{name}", cls) for name, cls in CLASSES.items()} | HELPERS
     if name not in known:
         raise InputError(f"generator: {name!r}, accepted are {', '.join(known)}")
     file, cls = known[name]
-    cls = getattr(import_module(f"{__name__}.{file}"), cls)
+    cls = getattr(import_module(file, __name__), cls)
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in (config or {}).items()}
     try:
         return cls(hand, cls.config_class(**settings))

@@ -37,6 +37,7 @@ class HandMeshes:
         cells: convex cells of the hand, for physics.
         mano: (B, 61) parameters, or None where they aren't known.
         hand: the model that makes these hands of `mano`, or None where none is known to.
+        score: (B,) by which they are ranked, or None where they aren't.
         notes: what was changed of what came.
     """
 
@@ -47,6 +48,7 @@ class HandMeshes:
     cells: HandCells
     mano: np.ndarray | None = None
     hand: ManoHand | None = None
+    score: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -54,8 +56,9 @@ class HandMeshes:
 
     def __getitem__(self, rows: slice) -> HandMeshes:
         """Some of the hands."""
-        mano = None if self.mano is None else self.mano[rows]
-        return replace(self, vertices=self.vertices[rows], joints=self.joints[rows], mano=mano)
+        names = ("vertices", "joints", "mano", "score")
+        every = {name: getattr(self, name) for name in names}
+        return replace(self, **{n: None if all is None else all[rows] for n, all in every.items()})
 
     @classmethod
     def from_arrays(
@@ -65,7 +68,8 @@ class HandMeshes:
 
         Args:
             arrays: `vertices` (B, V, 3), `faces` (F, 3), open at the wrist or closed, `joints`
-                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` (B, 61); metres.
+                (B, 21, 3) in MANO's or OpenPose's order, and perhaps `mano` (B, 61) and `score`
+                (B,); metres.
             hand: tells the parts of hands of its topology; those of others follow the joints.
             source: names the arrays in error messages.
 
@@ -78,10 +82,12 @@ class HandMeshes:
             raise InputError(f"{source}: lacks {', '.join(missing)}")
         vertices = _finite(arrays["vertices"], source, "vertices", (None, None, 3))
         joints = _finite(arrays["joints"], source, "joints", (len(vertices), NUM_JOINTS, 3))
-        mano = arrays.get("mano")
+        mano, score = arrays.get("mano"), arrays.get("score")
         if mano is not None:
             _finite(mano, source, "mano", (len(vertices), 61))
             mano = check_mano(mano)
+        if score is not None:
+            score = _finite(score, source, "score", (len(vertices),))
         _check_scale(vertices, joints, source)
         note, makes = None, mano is not None and _are_joints_of(mano, joints, hand)
         if not makes:
@@ -94,7 +100,7 @@ class HandMeshes:
             parts = _parts(vertices[:PARTS_FROM], joints[:PARTS_FROM])
             cells = cells_of(vertices[0], faces)
         model, notes = hand if makes else None, (note,) if note else ()
-        return cls(vertices, faces, joints, parts, cells, mano, model, notes)
+        return cls(vertices, faces, joints, parts, cells, mano, model, score, notes)
 
     @classmethod
     def load(
@@ -107,7 +113,8 @@ class HandMeshes:
         """
         given, origin = read_npz(path), np.asarray(origin, np.float64)
         shifts = {"vertices": origin, "joints": origin, "mano": np.append(np.zeros(58), origin)}
-        arrays = {name: given[name] for name in (*shifts, "faces") if name in given}
+        known = (*shifts, "faces", "score")
+        arrays = {name: given[name] for name in known if name in given}
         for name in shifts.keys() & arrays.keys():
             if arrays[name].dtype.kind in "fiu" and arrays[name].shape[-1:] == shifts[name].shape:
                 arrays[name] = arrays[name].astype(np.float64) - shifts[name]

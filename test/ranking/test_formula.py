@@ -7,7 +7,7 @@ import torch
 from grasp_gen_core.contact import energies
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.contact_fingers import finger_touches
-from grasp_gen_core.ranking import score_grasps
+from grasp_gen_core.ranking.formula import score_grasps
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What says which grasps are best."""
