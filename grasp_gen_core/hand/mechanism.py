@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,7 +81,9 @@ class Mechanism:
         angles = self.angles(corners.cpu().numpy())
         self.range = np.stack([angles.min(axis=0), angles.max(axis=0)], axis=-1)
         self.torque = np.tile(np.array(TORQUE)[:, None], (5, 3))
-        self.segments = _segments(hand)
+        skin, _ = self._rest(np.zeros(10))
+        surface = trimesh.Trimesh(skin, hand.closed_faces.cpu().numpy(), process=False)
+        self.segments = _segments(surface, hand.model.lbs_weights.cpu().numpy().tobytes())
 
     def angles(self, hand_pose: np.ndarray) -> np.ndarray:
         """(B, 15, 3) hinges' angles, radians, of MANO's joint rotations (B, 45), axis-angle."""
@@ -194,11 +197,16 @@ class Mechanism:
         return skin[0].double().cpu().numpy(), joints[0].double().cpu().numpy()
 
 
-def _segments(hand: ManoHand) -> list[Segment]:
-    """The hand's segments, their skin cut into cells on the mean shape."""
-    skin = hand.model.v_template.double().cpu().numpy()
-    skin = skin * [-1.0, 1.0, 1.0] if hand.mirrored else skin
-    faces, weights = hand.closed_faces.cpu().numpy(), hand.model.lbs_weights.cpu().numpy()
+@lru_cache(maxsize=4)
+def _segments(skin: trimesh.Trimesh, packed: bytes) -> list[Segment]:
+    """A hand's segments, their skin cut into cells; kept, as that takes a second.
+
+    Args:
+        skin: the hand of mean shape at rest, closed, metres.
+        packed: (778, 16) float32 skinning weights.
+    """
+    faces = skin.faces
+    weights = np.frombuffer(packed, np.float32).reshape(len(skin.vertices), 1 + JOINTS)
     owner = weights[faces].sum(axis=1).argmax(axis=1)
     segments = []
     for joint in range(1 + JOINTS):
@@ -206,7 +214,7 @@ def _segments(hand: ManoHand) -> list[Segment]:
         for finger, first in zip(PARTS, FIRST_JOINT, strict=False):
             if first <= joint < first + 3:
                 name, parent = f"{finger}{joint - first + 1}", 0 if joint == first else joint - 1
-        cells = _cut(own, trimesh.Trimesh(skin, faces, process=False), weights[:, joint] > CREASE)
+        cells = _cut(own, skin, weights[:, joint] > CREASE)
         segments.append(Segment(name, parent, np.unique(own), cells))
     return segments
 

@@ -118,7 +118,7 @@ def test_it_weighs_what_its_volume_does_and_stays_where_it_is(mechanism):
     model.body_gravcomp[:] = 0
     for _ in range(500):
         mujoco.mj_step(model, data)
-    assert np.abs(data.qpos - start).max() > 1e-3
+    assert np.abs(data.qpos - start).max() > 3e-4
 
 
 def test_motors_are_as_strong_as_fingers(mechanism):
