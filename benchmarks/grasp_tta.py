@@ -176,7 +176,7 @@ def main() -> None:
             scene = pipeline.look_at(cloud, 0, None)
             rng = torch.Generator().manual_seed(0)
             proposed = pipeline.propose(scene, arguments.num, rng, None)
-            proposed = pipeline.promising(proposed, scene.grid, arguments.num)
+            proposed = pipeline.promising(proposed, scene, arguments.num)
         for (what, steps), method in methods.items():
             made, seconds = time_s(partial(method, proposed, scene.cloud), pipeline.device)
             timed = {"s a grasp": seconds / len(made)}

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from grasp_gen_core import defaults, refiners
+from grasp_gen_core.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.completion import get_completion
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
@@ -54,6 +55,8 @@ REFINED = 2  # promising proposals that are refined for each grasp returned; ran
 # many as it has room for, whose decoders grasp_tta trains one by one.
 PORTION, GPU_PORTION = 32, 256
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
+BLOCKED = 1e3  # cost of a metre in what stands around a hand, beside that of a misfit
+UNREACHABLE = 1e-3  # score of a grasp that can't be reached, at most
 
 
 # What a command's and an evaluation's settings hand to the pipeline.
@@ -78,6 +81,7 @@ class Scene(NamedTuple):
         grid: signed distance to the object.
         shapes: objects that it may be, in this frame, where some were drawn.
         objects: the same as they were drawn.
+        obstacles: what stands around it, where that is known.
         notes: on what was given.
     """
 
@@ -88,6 +92,7 @@ class Scene(NamedTuple):
     grid: DistanceGrid | FieldInFrame
     shapes: tuple[trimesh.Trimesh, ...]
     objects: Objects | None
+    obstacles: Obstacles | None
     notes: list[str]
 
 
@@ -149,6 +154,7 @@ class GraspPipeline:
         seed: int = 0,
         stop: Callable[[], bool] | None = None,
         field: DistanceGrid | None = None,
+        scene: Surroundings | None = None,
     ) -> GraspSet:
         """Grasps for one object.
 
@@ -160,6 +166,9 @@ class GraspPipeline:
             stop: asked now and then; true ends the call with CancelledError.
             field: signed distance to the object where it is known, in the frame of the points,
                 which then lies near the object; else it follows from the points.
+            scene: what stands around the object, in the frame of the points. Grasps say then
+                whether they are `collision_free` on their way from pre-grasp to grasp, in
+                `metrics`, and those that aren't come last.
 
         Returns:
             `num` grasps, best first, in the frame of the points: moved points get the same grasps,
@@ -171,12 +180,12 @@ class GraspPipeline:
         """
         if not 1 <= num <= MOST:
             raise InputError(f"num: {num}, accepted are 1 to {MOST} grasps")
-        scene = self.look_at(points, seed, field)
+        seen = self.look_at(points, seed, field, scene)
         rng = torch.Generator().manual_seed(seed)
-        mano = self.propose(scene, num, rng, stop)
-        mano = self.promising(mano, scene.grid, num * REFINED)
+        mano = self.propose(seen, num, rng, stop)
+        mano = self.promising(mano, seen, num * REFINED)
         self._lap("generate")
-        return self.finish(mano, scene, seed, stop, num)
+        return self.finish(mano, seen, seed, stop, num)
 
     def refine_hands(
         self,
@@ -214,7 +223,11 @@ class GraspPipeline:
         return self.finish(self.bring_in(given, scene.frame), scene, seed, stop)
 
     def look_at(
-        self, given: np.ndarray | Observation, seed: int, field: DistanceGrid | None
+        self,
+        given: np.ndarray | Observation,
+        seed: int,
+        field: DistanceGrid | None,
+        around: Surroundings | None = None,
     ) -> Scene:
         """What the stages need to know of an object."""
         self.timings, self._clock = {}, time.perf_counter()
@@ -239,8 +252,9 @@ class GraspPipeline:
             grid, shapes, objects = FieldInFrame(field, frame), (), None
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
+        obstacles = None if around is None else Obstacles(around, frame)
         grid = grid.to(self.device)
-        scene = Scene(points, frame, cloud, outward, grid, shapes, objects, notes)
+        scene = Scene(points, frame, cloud, outward, grid, shapes, objects, obstacles, notes)
         self._lap("cloud")
         return scene
 
@@ -266,6 +280,12 @@ class GraspPipeline:
         with torch.no_grad():
             vertices, joints = self.hand(mano)
             score, metrics = self.score(mano, vertices, joints, scene)
+            if scene.obstacles is not None:
+                depth = self.blocked(mano, scene.obstacles)
+                metrics |= {"collision_cm": 100 * depth, "collision_free": depth <= FREE}
+                # Below all that are free, the least blocked first.
+                last = UNREACHABLE * torch.exp(-depth / FREE)
+                score = torch.where(depth <= FREE, score.clamp(min=UNREACHABLE), last)
             order = torch.arange(len(mano), device=mano.device)
             if num is not None:
                 order = score.argsort(descending=True, stable=True)[:num]
@@ -301,11 +321,21 @@ class GraspPipeline:
                 mano = self.reposition(mano, scene.cloud)
         return mano
 
-    def promising(self, mano: Tensor, grid: DistanceGrid, num: int) -> Tensor:
-        """(num, 61) the hands that need least refinement: near the surface, not in the object."""
+    def promising(self, mano: Tensor, scene: Scene, num: int) -> Tensor:
+        """(num, 61) the hands that need least refinement: near the surface, not in the object.
+
+        Those that can't get there come last.
+        """
         with torch.no_grad():
-            cost = misfit(self.hand(mano)[0], grid, self.hand.regions)
+            cost = misfit(self.hand(mano)[0], scene.grid, self.hand.regions)
+            if scene.obstacles is not None:
+                cost = cost + BLOCKED * (self.blocked(mano, scene.obstacles) - FREE).clamp(min=0)
         return mano[cost.argsort(stable=True)[:num]]
+
+    def blocked(self, mano: Tensor, obstacles: Obstacles) -> Tensor:
+        """(B,) metres that hands (B, 61) are in obstacles on their way from pre-grasp to grasp."""
+        stages = way(self.pregrasp(mano), mano)
+        return torch.stack([obstacles.depth(self.hand(stage)[0]) for stage in stages]).amax(dim=0)
 
     def evidence(self, mano: Tensor, scene: Scene) -> Evidence:
         """What the evaluator is told of hands (B, 61) in the scene's frame."""

@@ -105,7 +105,7 @@ def propose(points: np.ndarray, seed: int) -> GraspSet:
     pipe = pipeline()
     scene = pipe.look_at(points, seed, None)
     mano = pipe.propose(scene, HANDS // 2, torch.Generator().manual_seed(seed), None)
-    return pipe.finish(pipe.promising(mano, scene.grid, HANDS), scene, seed, None, HANDS)
+    return pipe.finish(pipe.promising(mano, scene, HANDS), scene, seed, None, HANDS)
 
 
 def tell(task: tuple[str, np.ndarray]) -> np.ndarray:

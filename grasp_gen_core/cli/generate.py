@@ -109,13 +109,15 @@ def grasp_scene(
     Raises:
         InputError: if there is no object.
     """
+    from grasp_gen_core.collision import Surroundings
     from grasp_gen_core.types import GraspSet, Observation
 
     sets, refused = {}, []
     for number in seen.numbers:
         one = Observation(seen.object(number), viewpoint=seen.viewpoint)
         try:
-            sets[number] = pipeline(one, num=arguments.num, seed=arguments.seed)
+            around = Surroundings.of(seen, number)
+            sets[number] = pipeline(one, num=arguments.num, seed=arguments.seed, scene=around)
         except InputError as error:
             refused.append(f"object {number}: {error}")
     if not sets:
