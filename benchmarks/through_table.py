@@ -20,10 +20,10 @@ import pandas as pd
 import torch
 
 from grasp_gen_core import GraspPipeline
-from grasp_gen_core.collision import FREE, Surroundings
 from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.perception import FIRST_OBJECT, segment
 from grasp_gen_core.perception.files import load_scene
+from grasp_gen_core.ranking.collision import FREE, Surroundings
 from grasp_gen_core.types import GraspSet, Observation, read_npz
 
 FIRST = 16  # grasps that are counted by themselves

@@ -15,7 +15,6 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from grasp_gen_core import defaults, refiners
-from grasp_gen_core.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.completion import get_completion
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit
@@ -29,6 +28,7 @@ from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
+from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
 from grasp_gen_core.ranking.formula import score_grasps
 from grasp_gen_core.runtime import select_device, version

@@ -109,7 +109,7 @@ def grasp_scene(
     Raises:
         InputError: if there is no object.
     """
-    from grasp_gen_core.collision import Surroundings
+    from grasp_gen_core.ranking.collision import Surroundings
     from grasp_gen_core.types import GraspSet, Observation
 
     sets, refused = {}, []

@@ -7,11 +7,11 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from grasp_gen_core import GraspPipeline
-from grasp_gen_core.collision import FREE, Obstacles, Surroundings
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.frame import Frame
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.perception.plane import Plane
+from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings
 from grasp_gen_core.types import Observation
 
 NOBODY = np.zeros((0, 3))
