@@ -29,7 +29,8 @@ def measure(hand, mano, mesh) -> tuple[float, float]:
 def test_disturbed_grasps_recover_contact_without_penetration(hand):
     can = trimesh.creation.cylinder(0.03, 0.14)
     target = Target.from_mesh(can, torch.device("cpu"))
-    good = optimise_grasps(target, hand, 12, seed=0, steps=60).mano
+    # Each four times: what the last digits make of a few hands is no matter.
+    good = optimise_grasps(target, hand, 12, seed=0, steps=60).mano.repeat(4, 1)
     noise = torch.randn(good.shape, generator=torch.Generator().manual_seed(0))
     noise[:, :10] = 0
     scale = torch.tensor([0.0] * 10 + [0.2] * 3 + [0.12] * 45 + [0.015] * 3)
@@ -40,7 +41,7 @@ def test_disturbed_grasps_recover_contact_without_penetration(hand):
 
     depth_before, fingers_before = measure(hand, disturbed, can)
     depth, fingers = measure(hand, refined, can)
-    assert depth_before > 0.8 and depth < 0.3
+    assert depth_before > 0.8 and depth < 0.25
     assert fingers > fingers_before and fingers >= 4
     torch.testing.assert_close(refined[:, :10], disturbed[:, :10])
     angles = hand.regions.to_angles(refined[:, 13:58])
