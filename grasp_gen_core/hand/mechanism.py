@@ -82,8 +82,8 @@ class Mechanism:
         self.range = np.stack([angles.min(axis=0), angles.max(axis=0)], axis=-1)
         self.torque = np.tile(np.array(TORQUE)[:, None], (5, 3))
         skin, _ = self._rest(np.zeros(10))
-        surface = trimesh.Trimesh(skin, hand.closed_faces.cpu().numpy(), process=False)
-        self.segments = _segments(surface, hand.model.lbs_weights.cpu().numpy().tobytes())
+        faces, weights = (x.cpu().numpy() for x in (hand.closed_faces, hand.model.lbs_weights))
+        self.segments = _segments(skin.tobytes(), faces.tobytes(), weights.tobytes())
 
     def angles(self, hand_pose: np.ndarray) -> np.ndarray:
         """(B, 15, 3) hinges' angles, radians, of MANO's joint rotations (B, 45), axis-angle."""
@@ -198,15 +198,17 @@ class Mechanism:
 
 
 @lru_cache(maxsize=4)
-def _segments(skin: trimesh.Trimesh, packed: bytes) -> list[Segment]:
+def _segments(skin: bytes, faces: bytes, weights: bytes) -> list[Segment]:
     """A hand's segments, their skin cut into cells; kept, as that takes a second.
 
     Args:
-        skin: the hand of mean shape at rest, closed, metres.
-        packed: (778, 16) float32 skinning weights.
+        skin: (778, 3) float64, the hand of mean shape at rest, metres.
+        faces: (1552, 3) int64, closed.
+        weights: (778, 16) float32, of skinning.
     """
-    faces = skin.faces
-    weights = np.frombuffer(packed, np.float32).reshape(len(skin.vertices), 1 + JOINTS)
+    places, faces = np.frombuffer(skin).reshape(-1, 3), np.frombuffer(faces, int).reshape(-1, 3)
+    weights = np.frombuffer(weights, np.float32).reshape(-1, 1 + JOINTS)
+    surface = trimesh.Trimesh(places, faces, process=False)
     owner = weights[faces].sum(axis=1).argmax(axis=1)
     segments = []
     for joint in range(1 + JOINTS):
@@ -214,7 +216,7 @@ def _segments(skin: trimesh.Trimesh, packed: bytes) -> list[Segment]:
         for finger, first in zip(PARTS, FIRST_JOINT, strict=False):
             if first <= joint < first + 3:
                 name, parent = f"{finger}{joint - first + 1}", 0 if joint == first else joint - 1
-        cells = _cut(own, skin, weights[:, joint] > CREASE)
+        cells = _cut(own, surface, weights[:, joint] > CREASE)
         segments.append(Segment(name, parent, np.unique(own), cells))
     return segments
 
