@@ -163,6 +163,8 @@ class GraspSet:
             InputError: if an array lacks.
         """
         names = cls.arrays()
+        if "squeeze" not in arrays and "mano" in arrays:  # as files were before there was one
+            arrays = {**arrays, "squeeze": arrays["mano"]}
         if missing := [name for name in names if name not in arrays]:
             raise InputError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
         metrics = {k.removeprefix("metric_"): arrays[k] for k in arrays if k[:7] == "metric_"}

@@ -244,3 +244,7 @@ def test_grasp_files_round_trip(grasps, tmp_path):
     (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"cut\.npz"):
         GraspSet.load(tmp_path / "cut.npz")
+    with np.load(tmp_path / "grasps.npz") as file:
+        older = {name: file[name] for name in file.files if name != "squeeze"}
+    np.savez(tmp_path / "older.npz", **older)
+    np.testing.assert_array_equal(GraspSet.load(tmp_path / "older.npz").squeeze, older["mano"])
