@@ -19,7 +19,10 @@ from grasp_gen_training.train import CONFIGS
 PAIRS = [(name, "none") for name in generators.NAMES]
 PAIRS += [("grasp_cvae" if name == "grasp_tta" else "dvqvae", name) for name in refiners.NAMES]
 FEW = 30  # waits for the device, from the cloud to the grasps in NumPy
-MORE = {"optimise": 60, "joint_diffusion": 60, "choir": 60}  # whose loops look whether to go on
+# Metres; JointDiffusion's field is off by 4e-7 of itself there, of which refinement makes millimetres.
+APART = {"choir": 0.01}
+# Whose loops look whether to go on, or whose objects' surfaces are made on the CPU.
+MORE = {"optimise": 60, "joint_diffusion": 60, "choir": 60, "jhod": 60}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_grasps_are_made_there_as_here(generator, refiner, points):
         seen.waits.clear()
         seen.uploads.clear()
         there = pipeline(points, num=1)
-    assert np.abs(there.vertices - here.vertices).max() < 0.005
+    assert np.abs(there.vertices - here.vertices).max() < APART.get(refiner, 1e-5)
     np.testing.assert_allclose(there.contact, here.contact, atol=0.2)
     assert seen.waits.total() <= max(MORE.get(name, FEW) for name in (generator, refiner)), (
         seen.waits

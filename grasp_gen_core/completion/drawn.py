@@ -56,13 +56,13 @@ class Drawn:
         few = cloud[torch.randperm(len(cloud), generator=rng)[:ASKED].to(cloud.device)]
         local = (few - centre[:, None]) @ rotation
         apart = net.shapes.field(net.shapes.decode(latent), local).abs().mean(dim=1)
-        found = []
-        for i in apart.argsort(stable=True).tolist():
+        turns, middles, found = rotation.cpu().numpy(), centre.cpu().numpy(), []
+        for i in apart.argsort(stable=True).cpu().tolist():
             try:
                 mesh = net.shapes.mesh(latent[i], FINE)
             except InputError:  # no object at all
                 continue
             turn = np.eye(4)
-            turn[:3, :3], turn[:3, 3] = rotation[i].cpu().numpy(), centre[i].cpu().numpy()
+            turn[:3, :3], turn[:3, 3] = turns[i], middles[i]
             found.append(mesh.apply_transform(turn))
         return objects, found

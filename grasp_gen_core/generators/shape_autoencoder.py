@@ -273,7 +273,8 @@ def take(rows: Tensor, which: Tensor) -> Tensor:
 
 def waves(places: Tensor) -> Tensor:
     """(..., WAVES) Fourier features of places (..., 3), the longest wave two units."""
-    rates = torch.pi * 2.0 ** torch.arange(OCTAVES).to(places)
+    octaves = torch.arange(OCTAVES, dtype=places.dtype, device=places.device)
+    rates = torch.pi * 2.0**octaves
     phase = (places[..., None] * rates).flatten(-2)
     return torch.cat([places, phase.sin(), phase.cos()], dim=-1)
 

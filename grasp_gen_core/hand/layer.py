@@ -166,16 +166,15 @@ class ManoHand(nn.Module):
             mano = mirror_mano(mano)
         turned, model, count = mano[:, 10:58].unflatten(1, (16, 3)), self.model, len(mano)
         unit = torch.eye(3, dtype=mano.dtype, device=mano.device)
-        posed = self.flat(mano[:, BETAS], vertices).bend(_turns(turned))
+        turns = _turns(turned)
+        posed = self.flat(mano[:, BETAS], vertices).bend(turns)
         rotation, weights = posed.rotation, model.lbs_weights[vertices]
         # Turns are about the joints' axes as what they hang on holds them; nothing holds the wrist.
         holder = torch.cat([rotation[:, :1], rotation[:, self.holders]], dim=1)
-        slopes = torch.func.vmap(lambda way: torch.func.jvp(_turns, (turned,), (way,))[1])(
-            unit[:, None, None].expand(-1, count, 16, -1)
-        ).permute(1, 2, 3, 4, 0)  # (B, 16, 3, 3, 3), the parameter last
-        spins = torch.einsum("bjxyp,bjzy->bjxzp", slopes, _turns(turned))
-        axes = torch.stack([spins[:, :, 2, 1], spins[:, :, 0, 2], spins[:, :, 1, 0]], dim=2)
-        axes = holder @ axes
+        ways = rotations.jacobian(turned)
+        spins = rotations.cross_matrix(ways.mT)
+        slopes = torch.einsum("bjpxz,bjzy->bjxyp", spins, turns)  # the parameter last
+        axes = holder @ ways
         axes[:, 0] = unit
         # What hangs on a joint, as weights (K, 16) and as weighted places (B, K, 3, 16).
         places = torch.einsum("bjxy,byk->bkxj", rotation, posed.rest)

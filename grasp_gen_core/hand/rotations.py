@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 SMALL = 1e-6  # radians up to which a turn is taken for its first order
+FLAT = 0.05  # radians up to which a series is nearer than its quotient
 
 
 def to_matrix(rotvec: Tensor) -> Tensor:
@@ -35,6 +36,30 @@ def to_rotvec(matrix: Tensor) -> Tensor:
     longest = product.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)[..., None, None]
     chosen = product.take_along_dim(longest, dim=-2)[..., 0, :]
     return _of_quaternion(chosen / chosen.norm(dim=-1, keepdim=True))
+
+
+def jacobian(rotvec: Tensor) -> Tensor:
+    """(..., 3, 3) left Jacobians of rotation vectors (..., 3), radians.
+
+    A column is the axis, times the rate, about which the turn turns as that number grows: the
+    derivative of the matrix is its cross-product matrix times the matrix (Chirikjian 2012, Sec.
+    10.6).
+    """
+    angle = rotvec.norm(dim=-1)[..., None, None]
+    cross = cross_matrix(rotvec)
+    first = torch.sinc(angle / (2 * torch.pi)).square() / 2  # (1 - cos a) / a^2
+    rest = (1 - torch.sinc(angle / torch.pi)) / angle.square().clamp(min=FLAT**2)
+    second = torch.where(angle < FLAT, 1 / 6 - angle.square() / 120, rest)
+    unit = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
+    return unit + first * cross + second * (cross @ cross)
+
+
+def cross_matrix(vector: Tensor) -> Tensor:
+    """(..., 3, 3) matrices that multiply as vectors (..., 3) do in cross products."""
+    x, y, z = vector.unbind(-1)
+    nothing = torch.zeros_like(x)
+    rows = (nothing, -z, y, z, nothing, -x, -y, x, nothing)
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def compose(second: Tensor, first: Tensor) -> Tensor:

@@ -6,7 +6,14 @@ import pytest
 import roma
 import torch
 
-from grasp_gen_core.hand.rotations import compose, orthonormal, to_matrix, to_rotvec
+from grasp_gen_core.hand.rotations import (
+    compose,
+    cross_matrix,
+    jacobian,
+    orthonormal,
+    to_matrix,
+    to_rotvec,
+)
 
 
 def vectors() -> torch.Tensor:
@@ -53,3 +60,20 @@ def test_no_turn_has_a_slope():
     torch.testing.assert_close(slope[0], torch.tensor([[0, -0.5, 0], [0.5, 0, 0], [0, 0, 0.0]]))
     (slope,) = torch.autograd.grad(compose(still, still)[0, 0], still)
     assert slope.tolist() == [[2.0, 0.0, 0.0]]
+
+
+def test_jacobian_is_the_slope_of_the_matrix():
+    """Each column's cross-product matrix times the turn, against automatic differentiation."""
+    turns = vectors()
+    slopes = torch.func.vmap(torch.func.jacfwd(to_matrix))(turns)  # (60, 3, 3, 3), parameter last
+    found = torch.einsum("npxz,nzy->nxyp", cross_matrix(jacobian(turns).mT), to_matrix(turns))
+    torch.testing.assert_close(found[2:], slopes[2:], atol=1e-7, rtol=0)
+    # At no turn the matrix is the cross product alone, in single precision, too.
+    small = 1e-4 * torch.ones(1, 3)
+    torch.testing.assert_close(jacobian(small), torch.eye(3)[None] + cross_matrix(small) / 2)
+
+
+def test_cross_products():
+    one, other = vectors()[:30], vectors()[30:]
+    found = (cross_matrix(one) @ other[..., None])[..., 0]
+    torch.testing.assert_close(found, torch.linalg.cross(one, other))

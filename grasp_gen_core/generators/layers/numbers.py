@@ -34,7 +34,8 @@ def mano_of(numbers: Tensor, hand: ManoHand) -> Tensor:
     middle, half = ranges(hand)
     betas, turn, centre, angles = numbers.split(PARTS, dim=1)
     # A network that says nothing yet turns nothing where nothing of its state is left either.
-    turn = rotations.orthonormal(turn.view(-1, 3, 2) + LEAST * torch.eye(3, 2).to(turn))
+    unturned = torch.eye(3, 2, dtype=turn.dtype, device=turn.device)
+    turn = rotations.orthonormal(turn.view(-1, 3, 2) + LEAST * unturned)
     low, high = hand.regions.limits.unbind(-1)
     angles = (middle + half * angles.view(-1, 15, 3)).clamp(low, high)
     transl = CENTRE * centre - turn @ held(hand) - hand.root(betas)
