@@ -19,7 +19,7 @@ from grasp_gen_training.train import CONFIGS
 PAIRS = [(name, "none") for name in generators.NAMES]
 PAIRS += [("grasp_cvae" if name == "grasp_tta" else "dvqvae", name) for name in refiners.NAMES]
 FEW = 30  # waits for the device, from the cloud to the grasps in NumPy
-# Metres; JointDiffusion's field is off by 4e-7 of itself there, of which refinement makes millimetres.
+# Metres; of the 4e-7 that JointDiffusion's last digits are off there refinement makes millimetres.
 APART = {"choir": 0.01}
 # Whose loops look whether to go on, or whose objects' surfaces are made on the CPU.
 MORE = {"optimise": 60, "joint_diffusion": 60, "choir": 60, "jhod": 60}
