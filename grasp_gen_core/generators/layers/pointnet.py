@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-IN_CACHE = 4  # clouds whose point features a CPU keeps in its cache
+IN_CACHE = 8  # clouds whose point features a CPU keeps in its cache
 
 
 class PointNet(nn.Module):
