@@ -14,6 +14,7 @@ from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.views import view_object
 from grasp_gen_core.ranking.evaluator import Expected
 from grasp_gen_core.ranking.evidence import HAND_NUMBERS, PLACE_NUMBERS, PLACES
+from grasp_gen_core.replay import Replay
 from grasp_gen_training.train import CONFIGS
 
 # grasp_tta adapts the decoder of grasp_cvae alone.
@@ -76,8 +77,19 @@ def test_what_cuda_takes_is_taken_and_waits_are_counted():
 
 
 @pytest.mark.parametrize(("generator", "refiner"), PAIRS)
-def test_grasps_are_made_there_as_here(generator, refiner, points):
+def test_grasps_are_made_there_as_here(generator, refiner, points, monkeypatch):
     here = GraspPipeline(generator, refiner, device="cpu")(points, num=1)
+    disturbed = {}  # by what is replayed: what CUDA couldn't capture of it
+
+    def watched(replay):
+        before = seen.waits + seen.uploads
+        found = replay.function()
+        if replay.warm:
+            disturbed[replay.function] = seen.waits + seen.uploads - before
+        replay.warm = True
+        return found
+
+    monkeypatch.setattr(Replay, "__call__", watched)
     with Simulation() as seen:
         pipeline = GraspPipeline(generator, refiner, device=DEVICE)
         assert pipeline.hand.faces.device == DEVICE
@@ -91,6 +103,7 @@ def test_grasps_are_made_there_as_here(generator, refiner, points):
         seen.waits
     )
     assert seen.uploads.total() <= 99, seen.uploads
+    assert disturbed and not any(disturbed.values()), disturbed
 
 
 def test_contact_gaussians_are_found_there_as_here(points):

@@ -11,6 +11,7 @@ from grasp_gen_core.contact.energies import surface_normal, thumb_against_finger
 from grasp_gen_core.contact.force_closure import TORQUE_LENGTH
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.mechanism import STRETCH, TORQUE
+from grasp_gen_core.replay import Replay
 from grasp_gen_core.types import HAND_POSE
 
 TOUCHING, REACH = 0.005, 0.02  # metres: pads that press, and that fingers are brought to touch from
@@ -82,8 +83,13 @@ def balanced_forces(points: Tensor, normals: Tensor, touching: Tensor) -> Tensor
     wrench = torch.cat([normals, torch.linalg.cross(arm, normals)], dim=2) * touching[..., None]
     hessian = wrench @ wrench.mT + EVEN * torch.eye(points.shape[1], device=points.device)
     rate = 1 / hessian.abs().sum(dim=2).amax(dim=1, keepdim=True)
-    force = even
-    for _ in range(STEPS):
+    force = even.clone()
+
+    def step() -> None:
         slope = torch.einsum("bkl,bl->bk", hessian, force) - EVEN * even
-        force = (force - rate * slope).clamp(min=0) * touching
+        force.copy_((force - rate * slope).clamp(min=0) * touching)
+
+    once = Replay(step, points.device)
+    for _ in range(STEPS):
+        once()
     return force

@@ -50,7 +50,7 @@ from grasp_gen_core.generators.layers.mano import NUMBERS, to_mano
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
-from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps
+from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps, sample
 from grasp_gen_core.generators.layers.sinusoids import sinusoids
 from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
@@ -162,12 +162,9 @@ class FastGrasp(Network):
 
     def draw(self, feature: Tensor, noise: Tensor) -> Tensor:
         """z1 (B, N_z), what the diffusion makes of noise (B, N_z) for objects' features (B, F)."""
-        scheduler, state = ddim(), noise
-        scheduler.set_timesteps(int(self.sampling.steps))
-        for time in scheduler.timesteps:  # from T - 1 down
-            error = self.unet(state, feature, time.expand(len(state)).to(state.device))
-            state = scheduler.step(error, time, state, use_clipped_model_output=True).prev_sample
-        return state
+        return sample(
+            lambda z, time: self.unet(z, feature, time), noise, self.sampling.steps, ddim()
+        )
 
     def adapt(self, z1: Tensor, feature: Tensor, points: Tensor) -> Tensor:
         """z2 (B, N_z) of latents, objects' features (B, F) and points (B, N, 3) (Eq. 9)."""

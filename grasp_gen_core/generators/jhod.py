@@ -55,8 +55,8 @@ from grasp_gen_core.generators.layers.schedules import (
     certainty,
     check_steps,
     corrupt,
-    ddim,
     denoised,
+    sample,
     signal,
 )
 from grasp_gen_core.generators.layers.sinusoids import sinusoids
@@ -244,7 +244,7 @@ class JHOD(Network):
             free = self.both(state, numbers, time, never, self.unseen(count))[0]
             return free + self.sampling.guidance * (told - free)
 
-        return Objects(self.denoise(clean, state), rotation[chosen], centre[chosen])
+        return Objects(sample(clean, state, self.sampling.steps), rotation[chosen], centre[chosen])
 
     def draw_hands(self, latent: Tensor, noise: Tensor) -> Tensor:
         """(B, D, NUMBERS) hands for objects (B, K, C), of noise (B, D, NUMBERS)."""
@@ -262,7 +262,7 @@ class JHOD(Network):
             free = self.hands(state, when, unknown)
             return free + guidance * (told - free)
 
-        return self.denoise(clean, noise)
+        return sample(clean, noise, self.sampling.steps)
 
     def imagine(self, num: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Objects with hands on them, of nothing: t_H = t_O = t (Sec. 3.3.3).
@@ -285,18 +285,10 @@ class JHOD(Network):
             found = self.both(parts[0].view(shape), parts[1], time, time, self.unseen(num))
             return torch.cat([found[0].flatten(1), found[1]], dim=1)
 
-        state = self.denoise(clean, torch.cat([latent, numbers], dim=1))
+        noise = torch.cat([latent, numbers], dim=1)
+        state = sample(clean, noise, self.sampling.steps)
         latent, numbers = state.split((latent.shape[1], NUMBERS), dim=1)
         return latent.view(shape), numbers
-
-    def denoise(self, clean, state: Tensor) -> Tensor:
-        """What a sampler makes of noise (B, ...): `clean(state, time)` predicts, time is (B,)."""
-        scheduler = ddim()
-        scheduler.set_timesteps(int(self.sampling.steps))
-        for time in scheduler.timesteps:
-            found = clean(state, time.to(state).expand(len(state)))
-            state = scheduler.step(found, time, state).prev_sample
-        return state
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Eq. 11-17, and their weighted sum under "loss".

@@ -33,7 +33,7 @@ from grasp_gen_core.generators.layers.frames import (
 )
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
-from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps, ddim
+from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps, ddim, sample
 from grasp_gen_core.generators.layers.sinusoids import sinusoids
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -218,12 +218,7 @@ class JointDiffusion(Network):
             noise: (B, choir.SIDE^3 + CONTACTS) to start from.
             steps: of the sampler.
         """
-        scheduler = ddim()
-        scheduler.set_timesteps(steps)
-        state = noise
-        for time in scheduler.timesteps:
-            clean = self(state, time.expand(len(state)).to(thing.device), thing, noisy, tokens)
-            state = scheduler.step(clean, time, state).prev_sample
+        state = sample(lambda x, time: self(x, time, thing, noisy, tokens), noise, steps)
         field, contacts = state.split((thing.shape[1], CONTACTS), dim=1)
         return (
             field * FIELD_SPREAD + FIELD_MEAN,

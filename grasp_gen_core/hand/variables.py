@@ -86,26 +86,35 @@ class Descent:
         steps: int,
         betas: tuple[float, float],
     ) -> None:
-        self.variables, self.last, self.steps, self.betas = variables, last, steps, betas
+        self.variables, self.last, self.betas = variables, last, betas
         count = [part[0].numel() for part in variables.parameters()]
         first = zip((turns, place, turns), count, strict=True)
         self.first = torch.cat([variables.betas.new_full((n,), rate) for rate, n in first])
         self.mean = variables.betas.new_zeros(len(variables.betas), sum(count))
-        self.square, self.done = self.mean.clone(), 0
+        # On the device, so that a step is the same work each time.
+        self.square, self.done = self.mean.clone(), torch.zeros_like(self.mean[0, :1]).long()
+        plan = [self._plan(step / steps, step + 1) for step in range(steps)]
+        self.plan = torch.tensor(plan).to(self.mean)
+
+    def _plan(self, share: float, count: int) -> tuple[float, float, float]:
+        """A step's rate between the last and the first, and what both means are divided by."""
+        keep, keep_square = self.betas
+        rate = (1 + math.cos(math.pi * share)) / 2
+        return rate, 1 - keep**count, 1 - keep_square**count
 
     def step(self, energy: Tensor) -> None:
         """Down the energies (B,) of the hands as they are."""
         parts = self.variables.parameters()
         slopes = torch.autograd.grad(energy.sum(), parts)
         slope = torch.cat([one.flatten(1) for one in slopes], dim=1)
-        rate = (1 + math.cos(math.pi * self.done / self.steps)) / 2
+        rate, whole, whole_square = self.plan.index_select(0, self.done)[0]
         rate = self.last + rate * (self.first - self.last)
         self.done += 1
         keep, keep_square = self.betas
         self.mean.lerp_(slope, 1 - keep)
         self.square.mul_(keep_square).addcmul_(slope, slope, value=1 - keep_square)
-        size = (self.square / (1 - keep_square**self.done)).sqrt() + 1e-8
-        change = rate / (1 - keep**self.done) * self.mean / size
+        size = (self.square / whole_square).sqrt() + 1e-8
+        change = rate / whole * self.mean / size
         with torch.no_grad():
             split = change.split([one[0].numel() for one in slopes], dim=1)
             for part, by in zip(parts, split, strict=True):

@@ -20,6 +20,7 @@ from torch import Tensor
 from grasp_gen_core.contact import choir
 from grasp_gen_core.hand import HandRegions, ManoHand, rotations
 from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.replay import Replay
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 POSE_WEIGHT = 1e-5  # metres for each radian away from the start
@@ -313,17 +314,17 @@ def levenberg_marquardt(
 
     mano, damping = start.clone(), start.new_full((len(start),), DAMPING)
     points = hand.carry(mano, vertices)[0]
-    cost, gradient, curvature = measure(points)
+    cost, gradient, curvature = (one.contiguous() for one in measure(points))  # memory of their own
     away, bent, aim = aims(mano)
     total = cost + aim
     done = torch.zeros_like(total, dtype=torch.bool)
-    for _ in range(steps):
-        if stop is not None and stop():
-            break
+    curved, change = torch.diag(prior), torch.zeros_like(mano)
+
+    def system() -> tuple[Tensor, Tensor, Tensor]:
         jacobian = hand.derivative(mano, vertices) * free
         slope = (jacobian.flatten(1, 2).mT @ gradient.flatten(1)[..., None])[..., 0] + prior * away
         weighted = (curvature @ jacobian).flatten(1, 2)
-        normal = jacobian.flatten(1, 2).mT @ weighted + torch.diag(prior)
+        normal = jacobian.flatten(1, 2).mT @ weighted + curved
         slope[:, HAND_POSE] += limit * hand.regions.to_pose(bent)
         blocks = normal[:, HAND_POSE, HAND_POSE].unflatten(2, (15, 3)).unflatten(1, (15, 3))
         axes = hand.regions.joint_axes
@@ -333,25 +334,30 @@ def levenberg_marquardt(
         scale = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-12).rsqrt()
         normal = scale[:, :, None] * normal * scale[:, None]
         ridge = torch.diag_embed(damping[:, None].expand_as(scale))
-        # `solve` would wait for the device to tell whether all could be solved, as these can.
-        solved, _ = torch.linalg.solve_ex(normal + ridge, -(scale * slope)[..., None])
-        change = scale * solved[..., 0]
+        return normal + ridge, -(scale * slope)[..., None], scale
+
+    def step() -> None:
         tried = changed(mano, change)
         moved = hand.carry(tried, vertices)[0]
-        new_cost, new_gradient, new_curvature = measure(moved)
+        new_cost, *slopes = measure(moved)
         new_away, new_bent, new_aim = aims(tried)
         new_total = new_cost + new_aim
         better = (new_total < total) & ~done
-        done |= better & ((moved - points).norm(dim=2).amax(dim=1) < CONVERGED)
-        damping = torch.where(better, damping / 5, damping * 4).clamp(1e-6, 1e6)
+        done.logical_or_(better & ((moved - points).norm(dim=2).amax(dim=1) < CONVERGED))
+        damping.copy_(torch.where(better, damping / 5, damping * 4).clamp(1e-6, 1e6))
+        new = (tried, moved, new_away, new_bent, new_cost, new_total, *slopes)
+        for one, old in zip(new, known, strict=True):
+            old.copy_(torch.where(better.view(-1, *[1] * (old.ndim - 1)), one, old))
 
-        def choose(new: Tensor, old: Tensor, better: Tensor = better) -> Tensor:
-            return torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
-
-        mano, points = choose(tried, mano), choose(moved, points)
-        away, bent = choose(new_away, away), choose(new_bent, bent)
-        cost, total = choose(new_cost, cost), choose(new_total, total)
-        gradient, curvature = choose(new_gradient, gradient), choose(new_curvature, curvature)
+    known = (mano, points, away, bent, cost, total, gradient, curvature)
+    ask, take = Replay(system, mano.device), Replay(step, mano.device)
+    for _ in range(steps):
+        if stop is not None and stop():
+            break
+        normal, slope, scale = ask()
+        # `solve` would wait for the device to tell whether all could be solved, as these can.
+        change.copy_(scale * torch.linalg.solve_ex(normal, slope)[0][..., 0])
+        take()
         if done.all():
             break
     return mano, cost

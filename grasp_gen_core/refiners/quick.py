@@ -11,6 +11,7 @@ from grasp_gen_core.contact import energies
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.variables import Descent, HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.replay import Replay
 
 STEPS = 50
 # A short memory: the first steps' steep penetration must not slow the later ones down.
@@ -48,9 +49,8 @@ def refine(
     start = variables.transl.detach().clone()
     strength = energies.thumb_against_fingers(torch.ones(len(mano), 5, device=mano.device))
     descent = Descent(variables, place=0.004, turns=0.04, last=1e-3, steps=STEPS, betas=BETAS)
-    for _ in range(STEPS):
-        if stop is not None and stop():
-            break
+
+    def step() -> None:
         vertices, joints = variables.surface()
         distance = grid(vertices)
         centres, radii = energies.bone_spheres(joints, regions)
@@ -71,4 +71,10 @@ def refine(
             + 0.02 * (energies.CM * (variables.transl - start)).square().sum(dim=1)
         )
         descent.step(energy)
+
+    once = Replay(step, mano.device)
+    for _ in range(STEPS):
+        if stop is not None and stop():
+            break
+        once()
     return variables.mano()

@@ -20,6 +20,7 @@ from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.hand.variables import Descent, HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
+from grasp_gen_core.replay import Replay
 from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES, PreShapes, pre_shapes
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, TRANSL
 
@@ -445,8 +446,8 @@ def close_hands(
     descent = Descent(variables, place=0.003, turns=0.03, last=3e-4, steps=steps, betas=ADAM_BETAS)
     strength = energies.thumb_against_fingers(fingers)
     is_index = torch.arange(5, device=kind.device) == 1
-    for step in range(steps):
-        solid = way if step < WAY_SHARE * steps else grid
+
+    def close(solid: DistanceGrid) -> None:
         vertices, joints = variables.surface()
         distance = solid(vertices)
         centres, radii = energies.bone_spheres(joints, regions)
@@ -481,4 +482,8 @@ def close_hands(
             + 0.8 * idle
         )
         descent.step(energy)
+
+    first, then = (Replay(partial(close, solid), kind.device) for solid in (way, grid))
+    for step in range(steps):
+        (first if step < WAY_SHARE * steps else then)()
     return Candidates(variables.mano(), kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from grasp_gen_core.errors import InputError
+from grasp_gen_core.replay import Replay
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -29,6 +31,30 @@ def ddim() -> DDIMScheduler:
         timestep_spacing="trailing",
         rescale_betas_zero_snr=True,
     )
+
+
+def sample(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    noise: Tensor,
+    steps: float,
+    scheduler: DDIMScheduler | None = None,
+) -> Tensor:
+    """What DDIM makes of noise (B, ...).
+
+    Args:
+        predict: of states (B, ...) and times (B,) long what the scheduler asks for.
+        noise: to start from.
+        steps: of the sampler.
+        scheduler: None takes `ddim()`.
+    """
+    scheduler, state = scheduler or ddim(), noise.clone()
+    scheduler.set_timesteps(int(steps))
+    time = torch.full((len(state),), TIMESTEPS - 1, device=state.device)
+    once = Replay(lambda: predict(state, time), state.device)
+    for now in scheduler.timesteps:  # from T - 1 down
+        time.fill_(int(now))
+        state.copy_(scheduler.step(once(), now, state, use_clipped_model_output=True).prev_sample)
+    return state
 
 
 def check_steps(steps: float) -> None:
