@@ -28,9 +28,11 @@ class Drawn:
     def __init__(self, network: JHOD, otherwise: Completion | None = None) -> None:
         self.network, self.otherwise = network, otherwise
 
-    def __call__(self, points: np.ndarray, normals: np.ndarray, seed: int) -> Belief:
+    def __call__(
+        self, points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+    ) -> Belief:
         """A cloud from all around has nothing to guess."""
-        believed = (self.otherwise or as_seen)(points, normals, seed)
+        believed = (self.otherwise or as_seen)(points, normals, seed, eye)
         if np.linalg.norm(normals.mean(axis=0)) <= OPEN:
             return believed
         objects, shapes = self.draw(points, normals, seed)

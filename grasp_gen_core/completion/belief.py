@@ -1,0 +1,29 @@
+"""What an object is taken for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import trimesh
+
+from grasp_gen_core.objects.distance import DistanceGrid
+
+if TYPE_CHECKING:
+    from grasp_gen_core.generators.shape_autoencoder import Objects
+
+PITCH = 0.004  # metres between the nodes of fields
+
+
+class Belief(NamedTuple):
+    """What an object is taken for.
+
+    Attributes:
+        field: signed distance to it, or to each of several that it may be.
+        shapes: objects that may have been seen, likeliest first, metres, the cloud's frame; none
+            where nothing was drawn.
+        objects: what these were drawn as, None likewise.
+    """
+
+    field: DistanceGrid
+    shapes: tuple[trimesh.Trimesh, ...] = ()
+    objects: Objects | None = None
