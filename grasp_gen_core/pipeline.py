@@ -23,6 +23,7 @@ from grasp_gen_core.contact.squeeze import squeeze
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points, rotations
+from grasp_gen_core.metrics.contact_seen import contact_seen
 from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -293,7 +294,10 @@ class GraspPipeline:
             order = torch.arange(len(mano), device=mano.device)
             if num is not None:
                 order = score.argsort(descending=True, stable=True)[:num]
-            metrics = {name: value[order].cpu().numpy() for name, value in metrics.items()}
+            metrics = {name: value[order] for name, value in metrics.items()}
+            chosen = vertices[order]
+            metrics["contact_seen"] = contact_seen(scene.grid(chosen), chosen, scene.cloud)
+            metrics = {name: value.cpu().numpy() for name, value in metrics.items()}
             grasps = self.assemble(mano[order], scene, score[order], metrics)
         self._lap("rank")
         grasps.info = self.made_by | {

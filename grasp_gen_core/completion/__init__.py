@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grasp_gen_core.completion.belief import PITCH, Belief
+from grasp_gen_core.completion.belief import PITCH, Belief, carved
 from grasp_gen_core.completion.symmetry import complete_by_symmetry
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
-from grasp_gen_core.objects.sight import Sight
 
 if TYPE_CHECKING:
     from grasp_gen_core.generators.layers.network import Network
@@ -45,7 +44,7 @@ def get_completion(name: str, hand: ManoHand, generator: Network | None = None) 
     draws = generator is not None and generator.draws_objects
     way = {"symmetry": by_symmetry, "none": as_seen}.get(name)
     if name == "exit_depth":
-        way = ByExitDepth(load_network("exit_depth", hand), by_symmetry)
+        way = ByExitDepth(load_network("exit_depth", hand), otherwise=by_symmetry)
     if way and not draws:
         return way
     return Drawn(generator if draws else load_network("jhod", hand), way)
@@ -67,6 +66,4 @@ def by_symmetry(
     if len(whole) == len(points):
         return Belief(seen)
     guessed = DistanceGrid.from_cloud(whole, whole_normals, pitch=PITCH)
-    if eye is not None:
-        guessed = guessed.without(Sight.of(points, eye).free(guessed.nodes().numpy()))
-    return Belief(guessed.union(seen))
+    return Belief(carved(guessed, points, eye).union(seen))

@@ -159,12 +159,14 @@ class ByExitDepth:
 
     Args:
         network: that says how thick objects are.
-        otherwise: another way, for what isn't a camera's view.
         count: of backs.
+        otherwise: another way, for what isn't a camera's view.
     """
 
-    def __init__(self, network: ExitDepth, otherwise: Callable, count: int = BACKS) -> None:
-        self.network, self.otherwise, self.count = network, otherwise, count
+    def __init__(
+        self, network: ExitDepth, count: int = BACKS, otherwise: Callable | None = None
+    ) -> None:
+        self.network, self.count, self.otherwise = network, count, otherwise
 
     def __call__(
         self, points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None

@@ -107,8 +107,17 @@ class DistanceGrid(nn.Module):
             pitch: largest distance between nodes, metres.
             margin: how far the grid reaches beyond the mesh, metres.
         """
-        lower, upper = mesh.bounds[0] - margin, mesh.bounds[1] + margin
-        return cls(signed_distance(mesh, _nodes(lower, upper, pitch)), lower, upper)
+        return cls.from_meshes([mesh], pitch, margin)
+
+    @classmethod
+    def from_meshes(
+        cls, meshes: Sequence[trimesh.Trimesh], pitch: float = 0.0025, margin: float = 0.04
+    ) -> DistanceGrid:
+        """The same of several that an object may be, in one grid."""
+        bounds = np.stack([mesh.bounds for mesh in meshes])
+        lower, upper = bounds[:, 0].min(axis=0) - margin, bounds[:, 1].max(axis=0) + margin
+        nodes = _nodes(lower, upper, pitch)
+        return cls(np.stack([signed_distance(mesh, nodes) for mesh in meshes]), lower, upper)
 
     @classmethod
     def from_cloud(
