@@ -6,7 +6,7 @@ folder's meshes.
 
 Hidden is what no ray from the camera reaches. Its error is the mean distance of hidden surface
 points to the nearest point that was seen or guessed. JHOD's draws and those of exit depth are
-several answers: the best and the median of six; of the back's depth along rays through seen points the
+several answers: the best and the median of six; of the depth of the back along seen rays the
 median draw's error, and how often it lies between the draws' 10 % and 90 % quantiles.
 """
 
