@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grasp_gen_core.completion.belief import PITCH, Belief, carved
-from grasp_gen_core.completion.symmetry import complete_by_symmetry
+from grasp_gen_core.completion.symmetry import complete_by_symmetry, prolonged
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -16,6 +16,7 @@ from grasp_gen_core.objects.distance import DistanceGrid
 if TYPE_CHECKING:
     from grasp_gen_core.generators.layers.network import Network
 
+GOES_ON = (3.0, 9.0)  # lengths of what is there that a cut object may go on: 1/4, 1/10 is there
 NAMES = ("symmetry", "exit_depth", "jhod", "none")
 
 # Points (N, 3), metres, their outward normals (N, 3), a seed, and where the camera stood (3,), None
@@ -60,10 +61,18 @@ def as_seen(
 def by_symmetry(
     points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
 ) -> Belief:
-    """What was seen, and what its symmetry adds behind, where no camera saw that it isn't."""
+    """What was seen, and what its symmetry adds behind, where no camera saw that it isn't.
+
+    What is cut off in a plane may go on as well.
+    """
     seen = as_seen(points, normals, seed).field
     whole, whole_normals = complete_by_symmetry(points, normals)
-    if len(whole) == len(points):
+    guesses = prolonged(points, normals, GOES_ON) if eye is None else []
+    if len(whole) == len(points) and not guesses:
         return Belief(seen)
-    guessed = DistanceGrid.from_cloud(whole, whole_normals, pitch=PITCH)
+    several = [
+        DistanceGrid.from_cloud(*guess, pitch=PITCH)
+        for guess in [*guesses[::-1], (whole, whole_normals)]
+    ]
+    guessed = several[0].beside(several[1:]) if guesses else several[0]
     return Belief(carved(guessed, points, eye).union(seen))

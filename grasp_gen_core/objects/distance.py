@@ -169,6 +169,12 @@ class DistanceGrid(nn.Module):
         values = torch.minimum(values, other.each(self.nodes()))
         return DistanceGrid(values, self.lower, self.upper)
 
+    def beside(self, others: Sequence[DistanceGrid]) -> DistanceGrid:
+        """Distance to each object that this and others may be, in the box of this."""
+        nodes, values = self.nodes(), [self.values[0].permute(0, 3, 2, 1)]
+        values += [other.each(nodes) for other in others]
+        return DistanceGrid(torch.cat(values), self.lower, self.upper)
+
     def without(self, free: np.ndarray) -> DistanceGrid:
         """Distance to what isn't free, (X, Y, Z) bool at the nodes."""
         step = ((self.upper - self.lower).numpy() / (np.array(free.shape) - 1)).astype(float)
