@@ -19,8 +19,7 @@ from grasp_gen_core.objects.sight import SIZE, Sight
 
 BACKS = 6  # that an object may have
 SHARED = 0.8  # of the variance of how thick an object is, that is the same all over it
-# Temperature of the network's histograms: of objects it never saw the like of it is surer than it is
-# right. Set on held-out families.
+# Temperature of the network's histograms: of families it never saw it is surer than it is right.
 DOUBT = 1.5
 PATCHES = 5  # along an image's side, in which the rest hangs together
 WALL = 0.004  # metres of what is hollow
