@@ -1,12 +1,13 @@
 """How well the ways to guess an object's unseen side do: camera views of held-out families, or of a
 folder's meshes.
 
-    python benchmarks/completion.py [--objects DIR] [--views 40] [--generator FOLDER] [--json FILE]
+    python benchmarks/completion.py [--objects DIR] [--views 40] [--json FILE]
+                                    [--jhod FOLDER] [--exit-depth FOLDER]
 
 Hidden is what no ray from the camera reaches. Its error is the mean distance of hidden surface
-points to the nearest point that was seen or guessed. JHOD's draws are several answers: the best and
-the median of six, and how often the true depth of the back, along rays through seen points, lies
-between the draws' 10 % and 90 % quantiles.
+points to the nearest point that was seen or guessed. JHOD's draws and those of exit depth are
+several answers: the best and the median of six; of the depth of the back along seen rays the
+median draw's error, and how often it lies between the draws' 10 % and 90 % quantiles.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import trimesh
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from grasp_gen_core.completion.backs import ByExitDepth
 from grasp_gen_core.completion.drawn import Drawn
 from grasp_gen_core.completion.symmetry import complete_by_symmetry
 from grasp_gen_core.generators import load_network
@@ -48,8 +50,9 @@ NEAR, FAR = 0.1, 0.9  # quantiles
 
 
 @lru_cache(maxsize=1)
-def network(name: str) -> Drawn:
-    return Drawn(load_network(name, ManoHand()))
+def priors(jhod: str, exit_depth: str) -> tuple[Drawn, ByExitDepth]:
+    hand = ManoHand()
+    return Drawn(load_network(jhod, hand)), ByExitDepth(load_network(exit_depth, hand), DRAWS)
 
 
 def cases(folder: Path | None, views: int) -> Iterator[tuple[str, trimesh.Trimesh, int]]:
@@ -73,7 +76,7 @@ def exits(mesh: trimesh.Trimesh, rays: np.ndarray) -> np.ndarray:
     return last
 
 
-def measure(generator: str, case: tuple[str, trimesh.Trimesh, int]) -> dict:
+def measure(networks: tuple[str, str], case: tuple[str, trimesh.Trimesh, int]) -> dict:
     """Errors of one view, mm; runs in a process of its own."""
     torch.set_num_threads(1)
     name, mesh, seed = case
@@ -91,39 +94,46 @@ def measure(generator: str, case: tuple[str, trimesh.Trimesh, int]) -> dict:
         return 1000 * float(cKDTree(known).query(hidden)[0].mean())
 
     whole, _ = complete_by_symmetry(points, normals)
-    # The network works near zero, as in the pipeline.
+    # The networks work near zero, as in the pipeline.
     middle = points.mean(axis=0)
     local = (points - middle).astype(np.float32)
-    _, shapes = network(generator).draw(local, normals, seed, DRAWS)
-    shapes = [shape.apply_translation(middle) for shape in shapes]
-    rng = np.random.default_rng(seed)
-    drawn = [error(np.concatenate([points, sample_surface(s, SURFACE, seed)[0]])) for s in shapes]
-    drawn_six = [drawn[i] for i in rng.permutation(len(drawn))[:ANSWERS]]
-    some = points[rng.permutation(len(points))[:RAYS]]
-    rays = np.concatenate([np.zeros_like(some), some], axis=1)
-    true, backs = exits(mesh, rays), np.stack([exits(shape, rays) for shape in shapes])
-    backs = np.where(np.isnan(backs), 1, backs)  # where nothing is drawn there is what was seen
-    low, high = np.quantile(backs, [NEAR, FAR], axis=0)
-    known = ~np.isnan(true)
-    return {
-        "object": name,
-        "none": error(points),
-        "symmetry": error(whole),
-        "drawn, likeliest": drawn[0],
-        "drawn, best of six": min(drawn_six),
-        "drawn, median of six": float(np.median(drawn_six)),
-        "covered_pct": 100 * float(((low <= true) & (true <= high))[known].mean()),
+    jhod, exit_depth = priors(*networks)
+    drawn = {
+        "jhod": jhod.draw(local, normals, seed, DRAWS)[1],
+        "exit depth": exit_depth.draw(local, seed, -middle).shapes(),
     }
+    rng = np.random.default_rng(seed)
+    six, some = rng.permutation(DRAWS)[:ANSWERS], points[rng.permutation(len(points))[:RAYS]]
+    rays = np.concatenate([np.zeros_like(some), some], axis=1)
+    true = exits(mesh, rays)
+    known, depth = ~np.isnan(true), np.linalg.norm(some, axis=1)
+    row = {"object": name, "none": error(points), "symmetry": error(whole)}
+    for prior, shapes in drawn.items():
+        shapes = [shape.copy().apply_translation(middle) for shape in shapes]
+        guessed = [np.concatenate([points, sample_surface(s, SURFACE, seed)[0]]) for s in shapes]
+        errors = [error(guessed[i]) for i in six if i < len(guessed)]
+        backs = np.stack([exits(shape, rays) for shape in shapes])
+        backs = np.where(np.isnan(backs), 1, backs)  # where nothing is drawn there is what was seen
+        low, middling, high = np.quantile(backs, [NEAR, 0.5, FAR], axis=0)
+        off = 1000 * (np.abs(middling - true) * depth)[known]
+        row |= {
+            f"{prior}, best of six": min(errors),
+            f"{prior}, median of six": float(np.median(errors)),
+            f"{prior}, depth of the back": float(off.mean()),
+            f"{prior}, covered_pct": 100 * float(((low <= true) & (true <= high))[known].mean()),
+        }
+    return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", type=Path, metavar="DIR", help="meshes, metres")
     parser.add_argument("--views", type=int, default=40)
-    parser.add_argument("--generator", default="jhod", help="jhod, or a folder of its weights")
+    parser.add_argument("--jhod", default="jhod", help="a folder of its weights")
+    parser.add_argument("--exit-depth", default="exit_depth", help="a folder of its weights")
     parser.add_argument("--json", type=Path, metavar="FILE", help="a row for each view")
     arguments = parser.parse_args()
-    task = partial(measure, arguments.generator)
+    task = partial(measure, (arguments.jhod, arguments.exit_depth))
     views = cases(arguments.objects, arguments.views)
     with closing(run_in_order(task, views, os.cpu_count() or 1)) as results:
         rows = list(tqdm(results, total=arguments.views, leave=False))

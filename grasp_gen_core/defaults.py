@@ -2,4 +2,4 @@
 
 GENERATOR = "dvqvae"
 REFINER = "quick"
-COMPLETION = "symmetry"
+COMPLETION = "exit_depth"

@@ -23,11 +23,13 @@ from grasp_gen_core.contact.squeeze import squeeze
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
 from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points, rotations
+from grasp_gen_core.metrics.contact_seen import contact_seen
 from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
+from grasp_gen_core.objects.sight import sees
 from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
 from grasp_gen_core.ranking.formula import score_grasps
@@ -238,16 +240,19 @@ class GraspPipeline:
         local = frame.into(points)
         chosen = evenly(local, MAX_POINTS, seed)
         points, local = points[chosen], local[chosen]
+        eye = seen.viewpoint
+        if eye is None and origin_may_be_camera(points):
+            eye = np.zeros(3)
+        # In its own frame the origin is amid the cloud, where no camera is.
+        eye = None if eye is None else frame.into(np.asarray(eye))
         if known:
             normals = frame.turn_into(seen.normals[chosen])
         else:
-            eye = seen.viewpoint
-            if eye is None and origin_may_be_camera(points):
-                eye = np.zeros(3)
-            # In its own frame the origin is amid the cloud, where no camera is.
-            normals = outward_normals(local, None if eye is None else frame.into(np.asarray(eye)))
+            normals = outward_normals(local, eye)
+        if eye is not None and not sees(local, normals, eye):
+            eye = None
         if field is None:
-            grid, shapes, objects = self.complete(local, normals, seed)
+            grid, shapes, objects = self.complete(local, normals, seed, eye)
         else:
             grid, shapes, objects = FieldInFrame(field, frame), (), None
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
@@ -289,7 +294,10 @@ class GraspPipeline:
             order = torch.arange(len(mano), device=mano.device)
             if num is not None:
                 order = score.argsort(descending=True, stable=True)[:num]
-            metrics = {name: value[order].cpu().numpy() for name, value in metrics.items()}
+            metrics = {name: value[order] for name, value in metrics.items()}
+            chosen = vertices[order]
+            metrics["contact_seen"] = contact_seen(scene.grid(chosen), chosen, scene.cloud)
+            metrics = {name: value.cpu().numpy() for name, value in metrics.items()}
             grasps = self.assemble(mano[order], scene, score[order], metrics)
         self._lap("rank")
         grasps.info = self.made_by | {

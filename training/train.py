@@ -23,6 +23,7 @@ from grasp_gen_training.data import GraspData
 from grasp_gen_training.judged import EvaluatorTraining, JudgedData
 from grasp_gen_training.module import GeneratorTraining, NetworkTraining, Progress
 from grasp_gen_training.shapes import JointData, ShapeData, ShapeTraining
+from grasp_gen_training.sights import SightData, SightTraining
 
 CONFIGS = Path(__file__).with_name("configs")
 # What a section may hold, and what stands alone; `model` is checked by the system that it's for.
@@ -34,6 +35,7 @@ OTHERS = {
     "shape_autoencoder": (ShapeData, ShapeTraining),
     "jhod": (JointData, GeneratorTraining),
     "evaluator": (JudgedData, EvaluatorTraining),
+    "exit_depth": (SightData, SightTraining),
 }
 
 
@@ -161,7 +163,7 @@ def train(
 
 def fit(
     module: NetworkTraining,
-    samples: GraspData | ShapeData | JudgedData,
+    samples: lightning.LightningDataModule,
     out: Path,
     optimiser: dict,
     device: torch.device,

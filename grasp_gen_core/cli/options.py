@@ -48,7 +48,10 @@ def add_model_options(parser: Parser, num: int = 32, of: str = "grasps") -> None
     parser.add_argument("--reposition", metavar="NAME|DIR", help=help)
     help = "options of the generator's sampling, such as steps=10, or temperature=0.8"
     parser.add_argument("--sampling", type=sampling, default=(), metavar="A=1,B=2", help=help)
-    help = "guess of what isn't seen: symmetry, jhod (draws objects) or none, " + DEFAULT
+    help = (
+        "guess of what isn't seen: symmetry, exit_depth, jhod (both draw objects) or none, "
+        + DEFAULT
+    )
     parser.add_argument("--completion", default=defaults.COMPLETION, metavar="NAME", help=help)
     help = "contact maps by distance, or by CHOIR's gaussians, " + DEFAULT
     parser.add_argument("--contact", default="distance", metavar="distance|gaussians", help=help)

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 
-from grasp_gen_core.completion.symmetry import complete_by_symmetry
+from grasp_gen_core.completion.belief import PITCH, Belief, carved
+from grasp_gen_core.completion.symmetry import complete_by_symmetry, prolonged
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid
 
 if TYPE_CHECKING:
     from grasp_gen_core.generators.layers.network import Network
-    from grasp_gen_core.generators.shape_autoencoder import Objects
 
-NAMES = ("symmetry", "jhod", "none")
-PITCH = 0.004  # metres between the nodes of fields
+GOES_ON = (3.0, 9.0)  # lengths of what is there that a cut object may go on: 1/4, 1/10 is there
+NAMES = ("symmetry", "exit_depth", "jhod", "none")
 
-
-class Belief(NamedTuple):
-    """What an object is taken for.
-
-    Attributes:
-        field: signed distance to it.
-        shapes: objects that may have been seen, likeliest first, metres, the cloud's frame; none
-            where nothing was drawn.
-        objects: what these were drawn as, None likewise.
-    """
-
-    field: DistanceGrid
-    shapes: tuple[trimesh.Trimesh, ...] = ()
-    objects: Objects | None = None
-
-
-# Points (N, 3), metres, their outward normals (N, 3) and a seed to a Belief.
-Completion = Callable[[np.ndarray, np.ndarray, int], Belief]
+# Points (N, 3), metres, their outward normals (N, 3), a seed, and where the camera stood (3,), None
+# where that isn't known, to a Belief.
+Completion = Callable[[np.ndarray, np.ndarray, int, np.ndarray | None], Belief]
 
 
 def get_completion(name: str, hand: ManoHand, generator: Network | None = None) -> Completion:
@@ -54,26 +38,41 @@ def get_completion(name: str, hand: ManoHand, generator: Network | None = None) 
     """
     if name not in NAMES:
         raise InputError(f"completion: {name!r}, accepted are {', '.join(NAMES)}")
-    draws = generator is not None and generator.draws_objects
-    way = {"symmetry": by_symmetry, "none": as_seen}.get(name)
-    if way and not draws:
-        return way
+    from grasp_gen_core.completion.backs import ByExitDepth
     from grasp_gen_core.completion.drawn import Drawn
     from grasp_gen_core.generators import load_network
 
+    draws = generator is not None and generator.draws_objects
+    way = {"symmetry": by_symmetry, "none": as_seen}.get(name)
+    if name == "exit_depth":
+        way = ByExitDepth(load_network("exit_depth", hand), otherwise=by_symmetry)
+    if way and not draws:
+        return way
     return Drawn(generator if draws else load_network("jhod", hand), way)
 
 
-def as_seen(points: np.ndarray, normals: np.ndarray, seed: int) -> Belief:
+def as_seen(
+    points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+) -> Belief:
     """What was seen, and nothing else."""
     return Belief(DistanceGrid.from_cloud(points, normals, pitch=PITCH))
 
 
-def by_symmetry(points: np.ndarray, normals: np.ndarray, seed: int) -> Belief:
-    """What was seen, and what its symmetry adds behind."""
+def by_symmetry(
+    points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+) -> Belief:
+    """What was seen, and what its symmetry adds behind, where no camera saw that it isn't.
+
+    What is cut off in a plane may go on as well.
+    """
     seen = as_seen(points, normals, seed).field
     whole, whole_normals = complete_by_symmetry(points, normals)
-    if len(whole) == len(points):
+    guesses = prolonged(points, normals, GOES_ON) if eye is None else []
+    if len(whole) == len(points) and not guesses:
         return Belief(seen)
-    guessed = DistanceGrid.from_cloud(whole, whole_normals, pitch=PITCH)
-    return Belief(guessed.union(seen))
+    several = [
+        DistanceGrid.from_cloud(*guess, pitch=PITCH)
+        for guess in [*guesses[::-1], (whole, whole_normals)]
+    ]
+    guessed = several[0].beside(several[1:]) if guesses else several[0]
+    return Belief(carved(guessed, points, eye).union(seen))

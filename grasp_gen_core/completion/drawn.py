@@ -7,6 +7,7 @@ import torch
 import trimesh
 
 from grasp_gen_core.completion import PITCH, Belief, Completion, as_seen
+from grasp_gen_core.completion.belief import carved
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.jhod import JHOD, OBJECTS
 from grasp_gen_core.generators.shape_autoencoder import Objects
@@ -18,7 +19,7 @@ ASKED = 512  # seen points that say how well a drawn object agrees with them
 
 
 class Drawn:
-    """Several objects for one cloud; the one that agrees best with what was seen is believed.
+    """Several objects for one cloud, all of them believed; which agrees best with it comes first.
 
     Args:
         network: that draws.
@@ -28,15 +29,18 @@ class Drawn:
     def __init__(self, network: JHOD, otherwise: Completion | None = None) -> None:
         self.network, self.otherwise = network, otherwise
 
-    def __call__(self, points: np.ndarray, normals: np.ndarray, seed: int) -> Belief:
+    def __call__(
+        self, points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+    ) -> Belief:
         """A cloud from all around has nothing to guess."""
-        believed = (self.otherwise or as_seen)(points, normals, seed)
+        believed = (self.otherwise or as_seen)(points, normals, seed, eye)
         if np.linalg.norm(normals.mean(axis=0)) <= OPEN:
             return believed
         objects, shapes = self.draw(points, normals, seed)
         field = believed.field
         if shapes and not self.otherwise:
-            field = DistanceGrid.from_mesh(shapes[0], pitch=PITCH).union(field)
+            several = DistanceGrid.from_meshes(shapes[:OBJECTS], pitch=PITCH)
+            field = carved(several, points, eye).union(field)
         return Belief(field, tuple(shapes), objects)
 
     @torch.no_grad()

@@ -79,21 +79,31 @@ def misfit(vertices: Tensor, grid: DistanceGrid, regions: HandRegions) -> Tensor
 def penetration(
     vertex_distance: Tensor, sphere_distance: Tensor, radii: Tensor, share: float = 1.0
 ) -> Tensor:
-    """(B,) squared depth of vertices and bone spheres inside the object, cm^2.
+    """(...) squared depth of vertices and bone spheres inside the object, cm^2.
 
     Args:
-        vertex_distance: (B, V) signed distances of hand vertices, metres.
-        sphere_distance: (B, 5, S) of the bone spheres' centres, metres.
+        vertex_distance: (..., V) signed distances of hand vertices, metres.
+        sphere_distance: (..., 5, S) of the bone spheres' centres, metres.
         radii: (5, S) metres.
         share: vertices of the hand that each of these stands for.
     """
-    vertices = share * functional.relu(-CM * vertex_distance).square().sum(dim=1)
+    vertices = share * functional.relu(-CM * vertex_distance).square().sum(dim=-1)
     return vertices + 3 * sphere_penetration(sphere_distance, radii)
 
 
 def sphere_penetration(distance: Tensor, radii: Tensor) -> Tensor:
-    """(B,) squared depth, cm^2, of four fifths of each sphere (R, S) inside the object."""
-    return functional.relu(CM * (0.8 * radii - distance)).square().sum(dim=(1, 2))
+    """(...) squared depth, cm^2, of four fifths of each sphere (R, S) inside the object."""
+    return functional.relu(CM * (0.8 * radii - distance)).square().sum(dim=(-2, -1))
+
+
+def cautious(distance: Tensor, lean: float) -> Tensor:
+    """Distances (K, ...) to K objects that it may be as one (...) by which contact is made.
+
+    A finger that closes on nothing costs more than one that closes too early: the distance is that
+    to a surface that lies deeper than the mean, by `lean` standard deviations.
+    """
+    deviation = (distance.var(dim=0, correction=0) + 1e-12).sqrt()
+    return distance.mean(dim=0) + lean * deviation
 
 
 def smooth_length(distance: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ HELPERS = {
     "contact_net": (".grasp_cvae", "ContactNet"),
     "shape_autoencoder": (".shape_autoencoder", "ShapeAutoencoder"),
     "evaluator": ("..ranking.evaluator", "Evaluator"),
+    "exit_depth": ("..completion.exit_depth", "ExitDepth"),
 }
 
 

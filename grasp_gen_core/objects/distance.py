@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 import trimesh
-from scipy import fft
+from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 from torch import nn
 from torch.nn import functional
@@ -76,16 +76,19 @@ def closest_surface(mesh: trimesh.Trimesh, points: np.ndarray) -> tuple[np.ndarr
 class DistanceGrid(nn.Module):
     """Signed distance sampled on a regular grid, differentiable in the query points.
 
+    Of one object, or of several that it may be.
+
     Args:
-        values: (X, Y, Z) distance at the nodes, metres, positive outside.
+        values: (X, Y, Z) distance at the nodes, metres, positive outside; or (K, X, Y, Z).
         lower, upper: (3,) first and last node, metres.
     """
 
     def __init__(self, values: np.ndarray, lower: np.ndarray, upper: np.ndarray):
         super().__init__()
         values = torch.as_tensor(values, dtype=torch.float32)
+        values = values.reshape(-1, *values.shape[-3:])
         # grid_sample wants depth, height, width = z, y, x.
-        self.register_buffer("values", values.permute(2, 1, 0)[None, None].contiguous())
+        self.register_buffer("values", values.permute(0, 3, 2, 1)[None].contiguous())
         self.register_buffer("lower", torch.as_tensor(lower, dtype=torch.float32))
         self.register_buffer("upper", torch.as_tensor(upper, dtype=torch.float32))
 
@@ -104,12 +107,26 @@ class DistanceGrid(nn.Module):
             pitch: largest distance between nodes, metres.
             margin: how far the grid reaches beyond the mesh, metres.
         """
-        lower, upper = mesh.bounds[0] - margin, mesh.bounds[1] + margin
-        return cls(signed_distance(mesh, _nodes(lower, upper, pitch)), lower, upper)
+        return cls.from_meshes([mesh], pitch, margin)
+
+    @classmethod
+    def from_meshes(
+        cls, meshes: Sequence[trimesh.Trimesh], pitch: float = 0.0025, margin: float = 0.04
+    ) -> DistanceGrid:
+        """The same of several that an object may be, in one grid."""
+        bounds = np.stack([mesh.bounds for mesh in meshes])
+        lower, upper = bounds[:, 0].min(axis=0) - margin, bounds[:, 1].max(axis=0) + margin
+        nodes = _nodes(lower, upper, pitch)
+        return cls(np.stack([signed_distance(mesh, nodes) for mesh in meshes]), lower, upper)
 
     @classmethod
     def from_cloud(
-        cls, points: np.ndarray, normals: np.ndarray, pitch: float = 0.004, margin: float = 0.04
+        cls,
+        points: np.ndarray,
+        normals: np.ndarray,
+        pitch: float = 0.004,
+        margin: float = 0.04,
+        around: np.ndarray | None = None,
     ) -> DistanceGrid:
         """Distances at the nodes of a grid around a cloud of surface points.
 
@@ -125,8 +142,10 @@ class DistanceGrid(nn.Module):
             normals: (N, 3) outward unit normals.
             pitch: largest distance between nodes, metres; more where they would be too many.
             margin: how far the grid reaches beyond the points, metres.
+            around: (M, 3) other points that it reaches as far beyond, metres.
         """
-        lower, upper = points.min(0) - margin, points.max(0) + margin
+        reached = points if around is None else np.concatenate([points, around])
+        lower, upper = reached.min(0) - margin, reached.max(0) + margin
         nodes = _nodes(lower, upper, _affordable_pitch(upper - lower, pitch))
         tree = cKDTree(points)
         area = point_areas(tree)
@@ -146,14 +165,45 @@ class DistanceGrid(nn.Module):
 
     def union(self, other: DistanceGrid) -> DistanceGrid:
         """Distance to both objects together, in this one's box."""
+        values = self.values[0].permute(0, 3, 2, 1)
+        values = torch.minimum(values, other.each(self.nodes()))
+        return DistanceGrid(values, self.lower, self.upper)
+
+    def beside(self, others: Sequence[DistanceGrid]) -> DistanceGrid:
+        """Distance to each object that this and others may be, in the box of this."""
+        nodes, values = self.nodes(), [self.values[0].permute(0, 3, 2, 1)]
+        values += [other.each(nodes) for other in others]
+        return DistanceGrid(torch.cat(values), self.lower, self.upper)
+
+    def without(self, free: np.ndarray) -> DistanceGrid:
+        """Distance to what isn't free, (X, Y, Z) bool at the nodes."""
+        step = ((self.upper - self.lower).numpy() / (np.array(free.shape) - 1)).astype(float)
+        carved = ndimage.distance_transform_edt(free, sampling=step)
+        carved -= ndimage.distance_transform_edt(~free, sampling=step)
+        carved -= np.sign(carved) * step.max() / 2  # the border lies between the nodes
+        values = self.values[0].permute(0, 3, 2, 1)
+        values = torch.maximum(values, torch.from_numpy(carved).float())
+        return DistanceGrid(values, self.lower, self.upper)
+
+    def nodes(self) -> torch.Tensor:
+        """(X, Y, Z, 3) the nodes, metres."""
         counts = self.values.shape[:1:-1]
         axes = [torch.linspace(*ends) for ends in zip(self.lower, self.upper, counts, strict=True)]
-        nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-        values = self.values[0, 0].permute(2, 1, 0)
-        return DistanceGrid(torch.minimum(values, other(nodes)), self.lower, self.upper)
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Signed distance, metres.
+        """Signed distance, the mean where the object may be several, metres: see `each`.
+
+        Args:
+            points: (..., 3) metres.
+
+        Returns:
+            (...) metres.
+        """
+        return self.each(points).mean(dim=0)
+
+    def each(self, points: torch.Tensor) -> torch.Tensor:
+        """Signed distance to each object that it may be, metres.
 
         Outside the box it is the distance at the nearest point of the box plus the way there, so
         that its gradient leads back from anywhere.
@@ -162,7 +212,7 @@ class DistanceGrid(nn.Module):
             points: (..., 3) metres.
 
         Returns:
-            (...) metres.
+            (K, ...) metres.
         """
         scaled = (points - self.lower) / (self.upper - self.lower) * 2 - 1
         # One batch item per hand lets grid_sample use all cores.
@@ -174,7 +224,8 @@ class DistanceGrid(nn.Module):
             align_corners=True,
         )
         beyond = points - points.clamp(self.lower, self.upper)
-        return inside.reshape(points.shape[:-1]) + torch.linalg.vector_norm(beyond, dim=-1)
+        inside = inside.movedim(1, 0).reshape(-1, *points.shape[:-1])
+        return inside + torch.linalg.vector_norm(beyond, dim=-1)
 
 
 def _counts(size: np.ndarray, pitch: float) -> np.ndarray:

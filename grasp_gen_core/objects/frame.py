@@ -95,4 +95,8 @@ class FieldInFrame(nn.Module):
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """(...) metres, of points (..., 3) in the frame."""
-        return self.field(points @ self.rows + self.origin)
+        return self.each(points).mean(dim=0)
+
+    def each(self, points: torch.Tensor) -> torch.Tensor:
+        """(K, ...) metres to each object that it may be."""
+        return self.field.each(points @ self.rows + self.origin)

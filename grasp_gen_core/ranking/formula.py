@@ -26,6 +26,8 @@ def score_grasps(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Score each hand on the object as far as the cloud shows it.
 
+    Where the object may be several, score and metrics are the means over them.
+
     score = touch * depth * clear * balance * sight, each in [0, 1]:
         touch    share of the five fingers within 5 mm, halved without the thumb;
         depth    exp(-(penetration depth / 5 mm)^2);
@@ -45,14 +47,16 @@ def score_grasps(
     Returns:
         (B,) scores and the metrics behind them, each (B,).
     """
-    distance = grid(vertices)
+    distance = grid.each(vertices)
+    several = len(distance)
+    distance = distance.flatten(0, 1)  # (K * B, V)
     touches = finger_touches(distance, hand.parts)
     metrics = {
         "penetration_depth_cm": penetration_depth_cm(distance),
         "contact_fingers": contact_fingers(distance, hand.parts),
         "contact_ratio_pct": contact_ratio_pct(distance),
     }
-    pads = energies.pad_contact(vertices, distance, hand.regions)
+    pads = energies.pad_contact(vertices.repeat(several, 1, 1), distance, hand.regions)
     strength = energies.thumb_against_fingers(touches.float() + 1e-3)
     pressing = energies.surface_normal(grid, pads.points)
     wrench = energies.force_closure(pads.points, pressing, strength, centre)
@@ -60,9 +64,11 @@ def score_grasps(
     depth = torch.exp(-((metrics["penetration_depth_cm"] / 0.5) ** 2))
     balance = 0.1 + 0.9 * torch.exp(-wrench / 2)
     bones, _ = energies.bone_spheres(joints, hand.regions, per_bone=8)
-    clearance = grid(bones).amin(dim=(1, 2))
+    clearance = grid.each(bones).amin(dim=(2, 3)).flatten()
     pierced = (CLEARANCE - clearance).clamp(min=0) / TOLERANCE
     clear = 0.2 + 0.8 * torch.exp(-pierced.square())
-    sight = 1 - (approach @ normals.mean(dim=0)).clamp(0, 1)
     metrics |= {"bone_clearance_cm": 100 * clearance, "net_wrench": wrench}
-    return touch * depth * clear * balance * sight, metrics
+    score = (touch * depth * clear * balance).view(several, -1).mean(dim=0)
+    sight = 1 - (approach @ normals.mean(dim=0)).clamp(0, 1)
+    means = {name: value.view(several, -1).mean(dim=0) for name, value in metrics.items()}
+    return score * sight, means

@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
-from grasp_gen_core.completion.symmetry import complete_by_symmetry
+from grasp_gen_core.completion.symmetry import complete_by_symmetry, prolonged
 from grasp_gen_core.objects.clouds import even_surface
 from grasp_gen_core.objects.sampling import sample_surface
 
@@ -71,3 +71,33 @@ def test_a_flat_face_has_no_guess():
     points, normals = seen_from(trimesh.creation.box((0.1, 0.1, 0.1)), np.array([0.0, 0.0, 1.0]))
     whole, _ = complete_by_symmetry(points, normals)
     assert len(whole) == len(points)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.4])
+def test_a_cut_bar_goes_on_as_the_bar_it_is(tilt):
+    mesh = trimesh.creation.box((0.05, 0.04, 0.36))
+    points, normals = even_surface(mesh, 6000)
+    along = np.array([np.sin(tilt), 0.0, np.cos(tilt)])
+    kept = points @ along > 0.14  # 4 cm of it
+    (short, _), (long, outward) = prolonged(points[kept], normals[kept], (1.0, 9.0))
+    walls, facing = long[kept.sum() :], outward[kept.sum() :]
+    assert kept.sum() < len(short) < len(long)
+    # On the bar's own sides.
+    nearest, apart, faces = trimesh.proximity.closest_point(mesh, walls)
+    assert np.median(apart) < 0.002 and np.quantile(apart, 0.9) < 0.015
+    assert np.median(np.einsum("nd,nd->n", facing, mesh.face_normals[faces])) > 0.95
+    assert np.abs(facing[:, 2]).max() < 0.1
+    # As far as was asked, or 20 cm.
+    there = np.ptp(points[kept] @ along)
+    for whole, times in ((short, 1.0), (long, 9.0)):
+        reach = points[kept, 2].min() - whole[:, 2].min()
+        assert reach == pytest.approx(min(times * there, 0.2), abs=0.012)
+
+
+def test_what_is_whole_or_has_no_flat_rim_does_not_go_on():
+    points, normals = sample_surface(trimesh.creation.box((0.05, 0.08, 0.12)), 2000, 0)
+    assert prolonged(points, normals, (1.0,)) == []
+    ball = trimesh.creation.icosphere(4, 0.04)
+    points, normals = sample_surface(ball, 4000, 0)
+    wavy = points[:, 2] > 0.012 * np.sin(3 * np.arctan2(points[:, 1], points[:, 0]))
+    assert prolonged(points[wavy], normals[wavy], (1.0,)) == []

@@ -264,3 +264,13 @@ def test_palm_spheres_go_from_a_fifth_to_nine_tenths_of_the_bone(hand):
     for place, share in ((0, 0.2), (3, 0.9)):
         expected = joints[0, 0] + share * (knuckles - joints[0, 0])
         torch.testing.assert_close(centres[:, place], expected, atol=1e-6, rtol=0)
+
+
+def test_contact_is_made_with_a_surface_deeper_than_the_mean_of_those_that_may_be():
+    surfaces = torch.tensor([[0.01, 0.004], [0.03, 0.004], [0.02, 0.004]])
+    found = energies.cautious(surfaces, 0.5)
+    expected = [0.02 + 0.5 * 0.01 * (2 / 3) ** 0.5, 0.004]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0)
+    one = torch.tensor([[0.01, -0.02]], requires_grad=True)
+    energies.cautious(one, 0.5).sum().backward()
+    torch.testing.assert_close(one.grad, torch.ones(1, 2))

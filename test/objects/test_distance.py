@@ -184,3 +184,29 @@ def test_union_is_the_nearer_of_two_objects():
     points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) * 0.1 - 0.05
     expected = torch.minimum(one(points), two(points))
     torch.testing.assert_close(one.union(two)(points), expected, atol=0.002, rtol=0)
+
+
+def test_of_several_objects_each_has_its_distance_and_the_field_is_the_mean(box):
+    ball = trimesh.creation.icosphere(5, RADIUS)
+    grid = DistanceGrid.from_meshes([box, ball])
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-0.07, 0.07, (40, 5, 3))).float()
+    found = grid.each(points)
+    expected = np.stack([box_distance(points.numpy()), sphere_distance(points.numpy())])
+    assert found.shape == (2, 40, 5)
+    np.testing.assert_allclose(found, expected, atol=0.002)
+    torch.testing.assert_close(grid(points), found.mean(dim=0))
+    beside = DistanceGrid.from_mesh(ball).beside([DistanceGrid.from_mesh(box)])
+    np.testing.assert_allclose(beside.each(points), expected[::-1], atol=0.002)
+
+
+def test_without_free_space_an_object_ends_where_that_begins(box):
+    """The half of a box below a plane, by the distance to it where only the plane is near."""
+    grid = DistanceGrid.from_mesh(box, pitch=0.004)
+    height = 0.01
+    half = grid.without((grid.nodes()[..., 2] > height).numpy())
+    z = torch.linspace(-0.07, 0.07, 29)
+    line = torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], dim=1)
+    near = (z - height).abs() < 0.02
+    np.testing.assert_allclose(half(line)[near], (z - height)[near], atol=0.004)
+    low = z < -0.03  # nearer to the box's side
+    np.testing.assert_allclose(half(line)[low], grid(line)[low], atol=1e-6)

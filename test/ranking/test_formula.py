@@ -15,6 +15,19 @@ def hand() -> ManoHand:
     return ManoHand()
 
 
+class Known:
+    """Distance to one object by a function of points."""
+
+    def __init__(self, distance):
+        self.distance = distance
+
+    def __call__(self, points):
+        return self.distance(points)
+
+    def each(self, points):
+        return self.distance(points)[None]
+
+
 def score(hand, field, approach=(0.0, -1.0, 0.0), normals=None):
     vertices, joints = hand(torch.zeros(1, 61))
     value, metrics = score_grasps(
@@ -22,7 +35,7 @@ def score(hand, field, approach=(0.0, -1.0, 0.0), normals=None):
         joints,
         torch.tensor([approach]),
         hand,
-        field,
+        field if isinstance(field, Known) else Known(field),
         torch.zeros(4, 3) if normals is None else normals,
         torch.zeros(3),
     )
@@ -142,7 +155,7 @@ def test_a_pinch_across_is_balanced_and_a_push_is_not(hand):
             joints_of,
             torch.tensor([[0.0, -1.0, 0.0]]),
             hand,
-            field,
+            Known(field),
             torch.zeros(4, 3),
             middle,
         )
@@ -183,7 +196,7 @@ def test_fingers_that_touch_count_and_half_without_the_thumb(hand):
             joints,
             torch.tensor([[0.0, -1.0, 0.0]]),
             hand,
-            field,
+            Known(field),
             torch.zeros(4, 3),
             torch.zeros(3),
         )
@@ -201,3 +214,18 @@ def test_sight_falls_with_the_cosine(hand):
         approach = (0.0, cosine, (1 - cosine**2) ** 0.5)
         found = score(hand, field, approach=approach, normals=seen)[0]
         assert found == pytest.approx((1 - cosine) * best, rel=1e-4)
+
+
+def test_of_several_objects_score_and_metrics_are_the_means(hand):
+    fields = [floor(hand, gap) for gap in (0.001, -0.003, 0.02)]
+
+    class Several(Known):
+        def each(self, points):
+            return torch.stack([field(points) for field in fields])
+
+    alone = [score(hand, field) for field in fields]
+    mean = Several(lambda points: sum(field(points) for field in fields) / 3)
+    value, metrics = score(hand, mean)
+    assert value == pytest.approx(np.mean([one for one, _ in alone]), rel=1e-4)
+    for name, number in metrics.items():
+        assert number == pytest.approx(np.mean([m[name] for _, m in alone]), abs=1e-4)

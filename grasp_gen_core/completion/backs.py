@@ -1,0 +1,202 @@
+"""Several backs that an object may have, behind what a camera saw of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import trimesh
+from scipy import ndimage
+from scipy.special import ndtr, ndtri
+from torch.nn import functional
+
+from grasp_gen_core.completion.belief import PITCH, Belief
+from grasp_gen_core.completion.exit_depth import ExitDepth
+from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.objects.sight import SIZE, Sight
+
+BACKS = 6  # that an object may have
+SHARED = 0.8  # of the variance of how thick an object is, that is the same all over it
+# Temperature of the network's histograms: of families it never saw it is surer than it is right.
+DOUBT = 1.5
+PATCHES = 5  # along an image's side, in which the rest hangs together
+WALL = 0.004  # metres of what is hollow
+STEEPEST = 0.2  # cosine between ray and surface, at least
+LEAST = 0.5 * PITCH  # metres that anything is thick
+
+
+class Backs(NamedTuple):
+    """Where rays of a sight enter an object and, by each of K guesses, leave it.
+
+    Attributes:
+        sight: the image.
+        hit: (S, S) bool, where the object is.
+        front: (S, S) depth at which it begins, metres, NaN where it isn't.
+        last: (K, S, S) depth at which it ends, likewise.
+        hollow: (K, S, S) bool, whether it is hollow between.
+    """
+
+    sight: Sight
+    hit: np.ndarray
+    front: np.ndarray
+    last: np.ndarray
+    hollow: np.ndarray
+
+    def places(self, depth: np.ndarray) -> np.ndarray:
+        """(..., S, S, 3) the points at some depths (..., S, S) along the rays, metres."""
+        return self.sight.eye + depth[..., None] * self.sight.rays()
+
+    def field(self, points: np.ndarray, normals: np.ndarray, pitch: float = PITCH) -> DistanceGrid:
+        """Signed distance to each of the K objects.
+
+        Args:
+            points, normals: (N, 3) what was seen, metres: its surface lies exactly there.
+            pitch: metres between the nodes, at most.
+        """
+        ends = self.places(self.last)[:, self.hit].reshape(-1, 3)
+        seen = DistanceGrid.from_cloud(points, normals, pitch, around=ends)
+        nodes, known = seen.nodes().numpy(), seen.values[0, 0].permute(2, 1, 0).numpy()
+        step = ((seen.upper - seen.lower).numpy() / (np.array(known.shape) - 1)).astype(float)
+        places, depth = self.sight.project(nodes)
+        apart, nearest = ndimage.distance_transform_edt(~self.hit, return_indices=True)
+        beside = apart - ndimage.distance_transform_edt(self.hit)
+        beside = np.where(beside > 0, beside - 0.5, beside + 0.5)
+        front, last, hollow = (
+            image[..., nearest[0], nearest[1]] for image in (self.front, self.last, self.hollow)
+        )
+        pixel = 2 * self.sight.span / SIZE
+        images = [beside, front, cosine(front, pixel), *last, *cosine(last, pixel), *hollow]
+        beside, begin, facing, *rest = at_places(np.stack(images), places)
+        # Beyond the image nothing is near.
+        outside = np.abs(places - places.clip(0, SIZE - 1)).max(axis=-1)
+        beside = (beside + outside) * pixel * depth
+        before = np.maximum((begin - depth) * facing, beside)
+        values = np.empty((len(last), *known.shape), np.float32)
+        every = zip(*np.array_split(np.stack(rest), 3), strict=True)
+        for i, (end, facing, hollow) in enumerate(every):
+            value = np.maximum(before, (depth - end) * facing)
+            cavity = np.maximum(begin + WALL - depth, depth - end + WALL)
+            value = np.where(hollow > 0.5, np.maximum(value, -cavity), value)
+            shallow = depth < np.minimum(begin + 1.5 * pitch, (begin + end) / 2)
+            value = np.where(shallow & (np.abs(known) < pitch), known, value)
+            values[i] = distances(value, step)
+        return DistanceGrid(values, seen.lower, seen.upper)
+
+    def shapes(self) -> tuple[trimesh.Trimesh, ...]:
+        """The K objects as meshes, closed, metres: solid where they are hollow."""
+        return tuple(self._shape(last) for last in self.last)
+
+    def _shape(self, last: np.ndarray) -> trimesh.Trimesh:
+        number = np.full(self.hit.shape, -1)
+        count = np.count_nonzero(self.hit)
+        number[self.hit] = np.arange(count)
+        vertices = np.concatenate([self.places(depth)[self.hit] for depth in (self.front, last)])
+        corners = [number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]]
+        quads = np.stack(corners, axis=-1).reshape(-1, 4)
+        quads = quads[(quads >= 0).all(axis=1)]
+        sheet = np.concatenate([quads[:, [2, 1, 0]], quads[:, [3, 2, 0]]])  # towards the eye
+        edges = sheet[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+        # An edge whose other direction isn't there has a triangle on one side alone.
+        code, other = edges @ [2 * count, 1], edges @ [1, 2 * count]
+        rim = edges[~np.isin(code, other)]
+        walls = [
+            np.column_stack([rim, rim[:, 1] + count])[:, [1, 0, 2]],
+            np.column_stack([rim[:, 0], rim[:, 1] + count, rim[:, 0] + count]),
+        ]
+        faces = np.concatenate([sheet, sheet[:, ::-1] + count, *walls])
+        return trimesh.Trimesh(vertices, faces, process=False)
+
+
+def cosine(depth: np.ndarray, pixel: float) -> np.ndarray:
+    """(..., S, S) cosine between the rays and a surface by its depth, at least STEEPEST."""
+    down, right = np.gradient(depth, axis=(-2, -1))
+    slope = np.hypot(down, right) / (pixel * depth)
+    return np.maximum(1 / np.sqrt(1 + slope**2), STEEPEST)
+
+
+def at_places(images: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(C, ...) images (C, S, S) between the pixels, at columns and rows (..., 2)."""
+    scaled = (2 * places / (SIZE - 1) - 1).astype(np.float32).reshape(1, 1, -1, 2)
+    found = functional.grid_sample(
+        torch.from_numpy(images).float()[None],
+        torch.from_numpy(scaled),
+        padding_mode="border",
+        align_corners=True,
+    )
+    return found.numpy().reshape(-1, *places.shape[:-1])
+
+
+def distances(value: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) signed distances, of what is about that near the surface and of that sign anywhere.
+
+    Args:
+        value: (X, Y, Z) metres.
+        step: (3,) metres between the nodes.
+    """
+    inside, reach = value < 0, step.max()
+    near = np.abs(value) < 0.5 * reach
+    for axis in range(3):
+        change = np.diff(inside, axis=axis)
+        pad = [(int(i == axis), 0) for i in range(3)]
+        near |= np.pad(change, pad) | np.pad(change, [one[::-1] for one in pad])
+    away, nearest = ndimage.distance_transform_edt(~near, sampling=step, return_indices=True)
+    base = value.clip(-reach, reach)[tuple(nearest)]
+    return base + np.where(inside, -away, away)
+
+
+def mixed(count: int, seed: int) -> np.ndarray:
+    """(count, S, S) shares in [0, 1], alike in neighbouring pixels and spread over the count."""
+    rng = np.random.default_rng(seed)
+    whole = ndtri((np.arange(count) + 0.5) / count)[:, None, None]
+    patches = rng.standard_normal((count, PATCHES, PATCHES))
+    local = ndimage.zoom(patches, (1, SIZE / PATCHES, SIZE / PATCHES), order=3, mode="nearest")
+    local /= local.std()
+    return ndtr(np.sqrt(SHARED) * whole + np.sqrt(1 - SHARED) * local)
+
+
+class ByExitDepth:
+    """What a network says of the backs, several drawn.
+
+    Args:
+        network: that says how thick objects are.
+        count: of backs.
+        otherwise: another way, for what isn't a camera's view.
+    """
+
+    def __init__(
+        self, network: ExitDepth, count: int = BACKS, otherwise: Callable | None = None
+    ) -> None:
+        self.network, self.count, self.otherwise = network, count, otherwise
+
+    def __call__(
+        self, points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+    ) -> Belief:
+        """What the object is taken for, see `completion.Completion`."""
+        if eye is None:
+            return self.otherwise(points, normals, seed)
+        backs = self.draw(points, seed, eye)
+        return Belief(backs.field(points, normals), backs.shapes())
+
+    @torch.no_grad()
+    def draw(self, points: np.ndarray, seed: int, eye: np.ndarray) -> Backs:
+        """Backs of an object by points (N, 3) seen from an eye (3,), metres, by seed."""
+        sight, net = Sight.of(points, eye), self.network
+        device = net.edges.device
+        depth = torch.from_numpy((sight.depth - sight.middle) / sight.radius).float()
+        size = (
+            torch.tensor([value], dtype=torch.float32) for value in (sight.radius, sight.middle)
+        )
+        told = net(*(one.to(device) for one in (depth[None], *size)))
+        share = torch.from_numpy(mixed(self.count, seed)).float().to(device)
+        thickness = net.quantile(told.thickness[0] / DOUBT, share).cpu().numpy() * sight.radius
+        measured = ~np.isnan(sight.depth)
+        hit = told.hit[0].cpu().numpy() > 0
+        front = sight.middle + told.front[0].cpu().numpy() * sight.radius
+        front = np.where(measured, sight.depth, front)
+        hit |= measured
+        filled = torch.sigmoid(told.filled[0]).cpu().numpy()
+        hollow = filled < mixed(self.count, seed + 1)
+        front = np.where(hit, front, np.nan)
+        return Backs(sight, hit, front, front + np.maximum(thickness, LEAST), hollow)

@@ -1,0 +1,113 @@
+"""What a camera knows of an object: a depth image of it, and what space it saw to be free."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+SIZE = 64  # pixels of an image's side
+MARGIN = 1.1  # how much wider the image is than what is seen
+FACING = 0.9  # share of the normals that face the camera in a camera's view
+LAYER = 0.15  # of the object's radius, from the nearest on, that is one surface in a pixel
+FILLED = 0.9  # point spacings, or this many pixels at least, from a pixel that a point fills
+LEAST_FILLED = 0.75
+BESIDE = 1.5  # pixels beside what was seen that may be the object, too: edges are lost
+FRONT = 0.003  # metres before a seen surface that may be it: noise
+
+
+class Sight(NamedTuple):
+    """A square pinhole image about what was seen of an object; depth is measured along the rays.
+
+    Attributes:
+        eye: (3,) the camera, metres.
+        axes: (3, 3) its right, down and forward, in rows; forward to the object's middle, right
+            along its longer side in the image.
+        span: tangent of the angle between forward and the image's edge.
+        middle: mean depth of what was seen, metres.
+        depth: (SIZE, SIZE) metres, rows down; NaN where nothing was seen.
+    """
+
+    eye: np.ndarray
+    axes: np.ndarray
+    span: float
+    middle: float
+    depth: np.ndarray
+
+    @classmethod
+    def at(cls, points: np.ndarray, eye: np.ndarray) -> Sight:
+        """The image that shows points (N, 3), still empty."""
+        offset = points - eye
+        depth = np.linalg.norm(offset, axis=1)
+        forward = (offset / depth[:, None]).mean(axis=0)
+        forward /= np.linalg.norm(forward)
+        first = np.cross(forward, np.eye(3)[np.abs(forward).argmin()])
+        first /= np.linalg.norm(first)
+        across = np.stack([first, np.cross(forward, first)])
+        flat = offset @ across.T / (offset @ forward)[:, None]
+        centred = flat - flat.mean(axis=0)
+        turn = np.linalg.eigh(centred.T @ centred)[1][:, ::-1].T
+        tails = ((centred @ turn.T) ** 3).sum(axis=0)
+        right = (turn[0] if tails[0] >= 0 else -turn[0]) @ across
+        axes = np.stack([right, np.cross(forward, right), forward])
+        span = MARGIN * float(np.abs(flat @ (across @ axes[:2].T)).max())
+        empty = np.full((SIZE, SIZE), np.nan)
+        return cls(np.asarray(eye, float), axes, span, float(depth.mean()), empty)
+
+    @classmethod
+    def of(cls, points: np.ndarray, eye: np.ndarray) -> Sight:
+        """The image of points (N, 3), evenly spaced, as they are seen from an eye."""
+        sight = cls.at(points, eye)
+        places, depth = sight.project(points)
+        tree = cKDTree(places)
+        spacing = np.median(tree.query(places, k=2)[0][:, 1])
+        rows, columns = np.mgrid[:SIZE, :SIZE]
+        apart, found = tree.query(np.stack([columns, rows], axis=-1), k=4)
+        filled = apart[..., 0] < max(LEAST_FILLED, FILLED * spacing)
+        filled = ndimage.binary_closing(filled, iterations=int(np.ceil(spacing)))
+        near = depth[found]
+        layer = near <= near.min(axis=-1, keepdims=True) + LAYER * sight.radius
+        weight = layer / (apart**2 + 0.1)
+        image = (weight * near).sum(axis=-1) / weight.sum(axis=-1)
+        return sight._replace(depth=np.where(filled, image, np.nan))
+
+    @property
+    def radius(self) -> float:
+        """Half the image's side at the object's middle, metres."""
+        return self.span * self.middle
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where points (..., 3) are in the image: (..., 2) columns and rows, (...) depth, metres.
+
+        Pixels' middles are whole numbers. What lies behind the camera is far outside.
+        """
+        offset = points - self.eye
+        local = offset @ self.axes.T
+        forward = np.maximum(local[..., 2:], 1e-6)
+        places = (local[..., :2] / forward / self.span + 1) * (SIZE / 2) - 0.5
+        return places, np.linalg.norm(offset, axis=-1)
+
+    def rays(self) -> np.ndarray:
+        """(SIZE, SIZE, 3) unit directions through the pixels' middles."""
+        steps = ((np.arange(SIZE) + 0.5) * (2 / SIZE) - 1) * self.span
+        right, down = np.meshgrid(steps, steps)
+        rays = np.stack([right, down, np.ones_like(right)], axis=-1) @ self.axes
+        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
+    def free(self, points: np.ndarray) -> np.ndarray:
+        """(...) whether the camera saw that the object isn't at points (..., 3).
+
+        That is before what was seen, and beside it: with a margin, as edges are lost.
+        """
+        seen = np.argwhere(~np.isnan(self.depth))[:, ::-1]
+        places, depth = self.project(points)
+        apart, nearest = cKDTree(seen).query(places, workers=-1)
+        column, row = seen[nearest].T.reshape(2, *apart.shape)
+        return (apart > BESIDE) | (depth < self.depth[row, column] - FRONT)
+
+
+def sees(points: np.ndarray, normals: np.ndarray, eye: np.ndarray) -> bool:
+    """Whether points (N, 3) with outward normals (N, 3) are what is seen from an eye (3,)."""
+    return float((np.einsum("nd,nd->n", eye - points, normals) > 0).mean()) > FACING

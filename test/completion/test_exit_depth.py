@@ -1,0 +1,119 @@
+"""The network that says how thick objects are: its quantiles, and that it learns from views."""
+
+import numpy as np
+import pytest
+import torch
+
+from grasp_gen_core.completion import get_completion
+from grasp_gen_core.completion.backs import ByExitDepth
+from grasp_gen_core.completion.exit_depth import THICKEST, ExitDepth, ExitDepthConfig
+from grasp_gen_core.generators import load_network
+from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.objects.distance import signed_distance
+from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.sampling import outward_normals
+from grasp_gen_core.objects.sight import SIZE
+from grasp_gen_core.objects.views import view_object
+
+
+@pytest.fixture(scope="module")
+def hand() -> ManoHand:
+    return ManoHand()
+
+
+@pytest.fixture(scope="module")
+def small(hand) -> ExitDepth:
+    torch.manual_seed(0)
+    return ExitDepth(hand, ExitDepthConfig(widths=(8, 8, 8), bins=12, dropout=0.0)).eval()
+
+
+def test_quantiles_invert_the_cumulative_histogram(small):
+    logits = torch.randn(12, 5, 5, generator=torch.Generator().manual_seed(1))
+    share = torch.linspace(0.01, 0.99, 7)[:, None, None].expand(7, 5, 5).contiguous()
+    found = small.quantile(logits, share).numpy()
+    edges, chance = small.edges.numpy(), torch.softmax(logits, dim=0).numpy()
+    for row in range(5):
+        for column in range(5):
+            total = np.r_[0, chance[:, row, column].cumsum()]
+            expected = np.interp(share[:, row, column], total, edges)
+            np.testing.assert_allclose(found[:, row, column], expected, atol=2e-4)
+    assert found.min() >= 0 and found.max() <= THICKEST
+
+
+def test_it_learns_one_view_by_heart(hand):
+    """A slab that is 0.5 thick on one side and 1.5, and hollow, on the other."""
+    torch.manual_seed(0)
+    net = ExitDepth(hand, ExitDepthConfig(widths=(8, 8, 8), dropout=0.0))
+    first = torch.full((1, SIZE, SIZE), -0.2)
+    hit = torch.zeros(1, SIZE, SIZE)
+    hit[:, 16:48, 8:56] = 1
+    left = torch.arange(SIZE).expand(1, SIZE, SIZE) < 32
+    depth = torch.where(hit > 0, first, torch.nan)
+    depth[:, 30:34, 40:44] = torch.nan  # lost
+    batch = {
+        "depth": depth,
+        "radius": torch.tensor([0.06]),
+        "middle": torch.tensor([0.5]),
+        "hit": hit,
+        "filled": left.float(),
+        "first": first,
+        "last": first + torch.where(left, 0.5, 1.5),
+    }
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(250):
+        optimiser.zero_grad()
+        net.loss(batch)["loss"].backward()
+        optimiser.step()
+    with torch.no_grad():
+        found = net(depth, batch["radius"], batch["middle"])
+        middle = net.quantile(found.thickness[0], torch.full((1, SIZE, SIZE), 0.5))
+    inner = hit.bool().clone()
+    inner[:, :, 30:34] = False  # but for the step
+    assert (middle - (batch["last"] - first))[inner].abs().mean() < 0.12
+    assert ((found.filled > 0) == left)[inner].float().mean() > 0.97
+    lost = inner & depth.isnan()
+    assert (found.hit[lost] > 0).all() and (found.front[lost] + 0.2).abs().max() < 0.1
+    assert ((found.hit > 0) == (hit > 0))[depth.isnan()].float().mean() > 0.98
+
+
+@pytest.fixture(scope="module")
+def shipped(hand) -> ByExitDepth:
+    return ByExitDepth(load_network("exit_depth", hand))
+
+
+def seen(family: str, seed: int):
+    """What a camera saw about its middle, normals, the eye, and the mesh there."""
+    mesh = make_object(family, seed)
+    view = view_object(mesh, "camera", 2048, seed)
+    middle = view.points.mean(axis=0)
+    normals = outward_normals(view.points, np.zeros(3))
+    mesh = mesh.copy().apply_transform(np.linalg.inv(view.pose)).apply_translation(-middle)
+    return (view.points - middle).astype(np.float32), normals, -middle, mesh
+
+
+@pytest.mark.parametrize("family, seed", [("kettle", 7), ("flashlight", 8), ("flashlight", 9)])
+def test_the_mean_over_backs_is_nearer_to_the_truth_than_symmetry(hand, shipped, family, seed):
+    """Of families that no training has seen."""
+    points, normals, eye, mesh = seen(family, seed)
+    asked = np.random.default_rng(0).uniform(*mesh.bounds, (4000, 3)).astype(np.float32)
+    true = signed_distance(mesh, asked)
+    ways = (shipped, get_completion("symmetry", hand))
+    off = [
+        np.abs(way(points, normals, 0, eye).field(torch.from_numpy(asked)).numpy() - true).mean()
+        for way in ways
+    ]
+    assert off[0] < 1.05 * off[1]
+
+
+def test_the_same_seed_draws_the_same_backs(shipped):
+    points, _, eye, _ = seen("mug", 3)
+    one, again, other = (shipped.draw(points, seed, eye).last for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_what_isnt_a_cameras_view_is_guessed_otherwise(hand):
+    points, normals, _, _ = seen("box", 4)
+    believed = get_completion("exit_depth", hand)(points, normals, 0, None)
+    symmetric = get_completion("symmetry", hand)(points, normals, 0, None)
+    assert torch.equal(believed.field.values, symmetric.field.values)

@@ -1,0 +1,79 @@
+"""Views that exit depth learns from: rays whose crossings are known in closed form."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from grasp_gen_core.objects.sight import SIZE
+from grasp_gen_training.sights import (
+    MISSED,
+    STEP,
+    VIEWS,
+    look,
+    make_record,
+    sight_names,
+    spoil,
+    turn,
+)
+
+RADIUS = 0.05
+
+
+def depths(record: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where rays hit, and the first and last depth there, metres."""
+    hit = record["first"] != MISSED
+    first, last = (
+        record["middle"] + record["radius"] * STEP * record[n] for n in ("first", "last")
+    )
+    return hit, np.where(hit, first, np.nan), np.where(hit, last, np.nan)
+
+
+def test_a_balls_chords_are_those_of_a_ball():
+    """Every chord of a ball of radius r at distance D: t1 t2 = D^2 - r^2, whatever the ray."""
+    record = look(trimesh.creation.icosphere(5, RADIUS), 3)
+    hit, first, last = depths(record)
+    assert 0.4 < hit.mean() < 0.8 and record["filled"][hit].all()
+    product = (first * last)[hit]
+    distance = np.sqrt(np.median(product) + RADIUS**2)
+    np.testing.assert_allclose(product, np.median(product), rtol=2e-3)
+    assert np.nanmin(first) == pytest.approx(distance - RADIUS, abs=2e-4)
+    assert np.nanmax(last) == pytest.approx(distance + RADIUS, abs=2e-4)
+
+
+def test_a_pipe_is_hollow_where_rays_cross_its_inside():
+    pipe = trimesh.creation.annulus(0.03, 0.033, 0.2, sections=96)
+    share = [look(pipe, seed) for seed in range(6)]
+    hollow = np.mean([1 - r["filled"][r["first"] != MISSED].mean() for r in share])
+    assert 0.5 < hollow < 1
+
+
+def test_a_sensor_loses_and_disturbs_but_does_not_move():
+    record = make_record("box:5")[0]
+    rng = np.random.default_rng(0)
+    hit, first, _ = depths(record)
+    views = [spoil({n: record[n] for n in record.dtype.names}, rng) for _ in range(20)]
+    for view in views:
+        seen = ~np.isnan(view["depth"])
+        assert seen[hit].mean() > 0.5
+        off = (view["depth"] - view["first"])[seen & hit] * record["radius"]
+        assert np.abs(off.mean()) < 0.001 and off.std() < 0.004
+        np.testing.assert_array_equal(view["hit"] > 0, hit)
+    lost = [np.isnan(view["depth"])[hit].mean() for view in views]
+    assert max(lost) > min(lost) > 0
+
+
+def test_turning_keeps_what_belongs_together():
+    record = make_record("mug:5")[0]
+    before = np.sort((record["last"].astype(int) - record["first"]).ravel())
+    turned = turn(record, np.random.default_rng(1))
+    np.testing.assert_array_equal(
+        before, np.sort((turned["last"].astype(int) - turned["first"]).ravel())
+    )
+    assert turned["first"].shape == (SIZE, SIZE)
+
+
+def test_held_out_families_are_not_trained_on():
+    training, held = sight_names(200), sight_names(20, True)
+    families = [{name.partition(":")[0] for name in names} for names in (training, held)]
+    assert len(set(training)) == 200 and not families[0] & families[1]
+    assert len(make_record(held[0])) == VIEWS
