@@ -241,7 +241,8 @@ class GraspGenerator(LifecycleNode):
         return response
 
     def _on_goal(self, goal: ServerGoalHandle) -> Generate.Result:
-        deserted = self._deserted(f"{self.resolve_topic_name('generate')}/_action/send_goal")
+        clients = f"{self.resolve_topic_name('generate')}/_action/send_goal"
+        deserted = self._deserted(clients, goal.request.timeout)
 
         def given_up() -> str:
             return "as was asked for" if goal.is_cancel_requested else deserted()
@@ -305,7 +306,7 @@ class GraspGenerator(LifecycleNode):
 
         return make
 
-    def _deserted(self, service: str, timeout: float = 0.0) -> Callable[[], str]:
+    def _deserted(self, service: str, timeout: float) -> Callable[[], str]:
         """Why nobody waits for an answer any more, "" as long as somebody may."""
         end = time.monotonic() + timeout if timeout > 0 else math.inf
         met = False  # the caller may be heard before it is seen

@@ -9,7 +9,6 @@ from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.logging import get_logger
-from rclpy.qos_overriding_options import InvalidQosOverridesError
 
 from grasp_gen_core.errors import InputError
 
@@ -33,12 +32,7 @@ def run_node(name: str, spin: Callable[[], None], args: list[str] | None = None)
         except (_rclpy.RCLError, _rclpy.UnknownROSArgsError) as error:
             raise InputError(f"ROS arguments: {error}") from error
         spin()
-    except (
-        InputError,
-        InvalidQosOverridesError,
-        NameValidationException,
-        ParameterException,
-    ) as error:
+    except (InputError, ParameterException, NameValidationException) as error:
         get_logger(name).fatal(" ".join(str(error).split()))
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):

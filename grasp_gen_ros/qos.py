@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -19,6 +20,9 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+from grasp_gen_core.errors import InputError
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -39,8 +43,7 @@ OVERRIDABLE = (
 
 def publisher(node: Node, kind: type, topic: str, profile: QoSProfile = LATCHED) -> Publisher:
     """Of a topic whose last message those who come late get, too; parameters override its QoS."""
-    options = QoSOverridingOptions(OVERRIDABLE)
-    return node.create_publisher(kind, topic, profile, qos_overriding_options=options)
+    return _overridable(node.create_publisher, kind, topic, profile)
 
 
 def subscribe(node: Node, kind: type, topic: str, callback: Callable, group: CallbackGroup) -> None:
@@ -61,10 +64,8 @@ def subscribe(node: Node, kind: type, topic: str, callback: Callable, group: Cal
             heard.append(info["source_timestamp"])
             callback(message)
 
-    options = QoSOverridingOptions(OVERRIDABLE)
-    subscription = node.create_subscription(
-        kind, topic, once, NEWEST, callback_group=group, qos_overriding_options=options
-    )
+    create = partial(node.create_subscription, callback_group=group)
+    subscription = _overridable(create, kind, topic, once, NEWEST)
 
     def look() -> None:
         """Asked for from the start, kept messages would cause warnings of all who keep none."""
@@ -72,10 +73,22 @@ def subscribe(node: Node, kind: type, topic: str, callback: Callable, group: Cal
         if any(one.qos_profile.durability == LATCHED.durability for one in publishers):
             timer.cancel()
             quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
-            node.create_subscription(
-                kind, topic, once, LATCHED, callback_group=group, event_callbacks=quiet
-            )
+            create(kind, topic, once, LATCHED, event_callbacks=quiet)
 
     timer = node.create_timer(
         1.0, look, clock=Clock(clock_type=ClockType.STEADY_TIME), callback_group=group
     )
+
+
+def _overridable(create: Callable, *arguments) -> Publisher | Subscription:
+    """What `create` makes, its QoS overridden by parameters.
+
+    Raises:
+        InputError: if one of them isn't a policy's value.
+    """
+    try:
+        return create(*arguments, qos_overriding_options=QoSOverridingOptions(OVERRIDABLE))
+    except RuntimeError as error:
+        if "QoS override" not in str(error):
+            raise
+        raise InputError(f"qos_overrides: {error}") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-class Refusal(Exception):
-    """What was asked for isn't done, through no fault of the input.
+class Refusal(RuntimeError):
+    """What was asked for isn't done.
 
     Args:
         code: of ResultCode.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
@@ -33,10 +33,7 @@ class Turns:
 
     def add(self, job: Callable[[Stop], object]) -> None:
         """Do a job for which nobody waits; it is given what to ask whether to stop."""
-        try:
-            self._worker.submit(job, self._closed.is_set)
-        except RuntimeError:  # closed just now
-            return
+        self._submit(job, self._closed.is_set)
 
     def take(self, job: Callable[[Stop], T], patience: float, given_up: Callable[[], str]) -> T:
         """What a job gives, when its turn has come.
@@ -54,7 +51,9 @@ class Turns:
             raise Refusal(ResultCode.BUSY, text)
         stop, reason, start = threading.Event(), "", time.monotonic()
         try:
-            future = self._worker.submit(job, lambda: stop.is_set() or self._closed.is_set())
+            future = self._submit(job, lambda: stop.is_set() or self._closed.is_set())
+            if future is None:
+                raise inactive()
             while True:
                 try:
                     return future.result(LOOK)
@@ -71,12 +70,14 @@ class Turns:
             if reason:
                 raise Refusal(ResultCode.CANCELLED, f"cancelled: {reason}") from None
             raise inactive() from None
-        except RuntimeError:
-            if self._closed.is_set():  # before it could be handed in
-                raise inactive() from None
-            raise
         finally:
             self._places.release()
+
+    def _submit(self, job: Callable[[Stop], T], stop: Stop) -> Future[T] | None:
+        try:
+            return self._worker.submit(job, stop)
+        except RuntimeError:  # closed just now
+            return None
 
     def close(self) -> None:
         """Stop what runs and drop what waits; returns when nothing runs any more."""

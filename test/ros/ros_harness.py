@@ -72,7 +72,7 @@ class Command:
 class Peer:
     """The other end of the line: sends clouds, makes calls, keeps all that the node publishes."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, profile: QoSProfile | int = 10) -> None:
         self.node = rclpy.create_node("peer", namespace=namespace)
         self.received: dict[str, list] = {}
         self._news = threading.Condition()
@@ -84,7 +84,7 @@ class Peer:
             "markers": MarkerArray,
             "/diagnostics": DiagnosticArray,
         }.items():
-            self.listen(topic, kind)
+            self.listen(topic, kind, profile)
         self._clients = {
             name: self.node.create_client(kind, name)
             for name, kind in {
