@@ -54,7 +54,7 @@ def test_demo_shows_grasps(ros: None, launch):
     peer = Peer("")
     assert len(peer.wait_for("grasps", timeout=60).grasps) == 3
     peer.close()
-    assert "3 grasps in " in command.output
+    command.wait_for_output("3 grasps in ")
 
 
 def test_a_scene_in_a_namespace_with_a_file_of_parameters(launch, tmp_path: Path):
