@@ -73,6 +73,6 @@ def test_grasps_in_the_robots_frame(robot: Peer, cylinder: np.ndarray):
     assert np.linalg.norm(found[:, None] - there, axis=2).min(axis=1).max() < 1e-5
     for grasp in response.grasps.grasps:
         assert grasp.header == response.grasps.header
-        np.testing.assert_allclose(place(grasp.retreat), [0, 0, 0.1])
+        np.testing.assert_allclose(place(grasp.retreat), [0, 0, 0.1], atol=1e-9)
         joints = np.array([place(joint) for joint in grasp.joints])
         assert np.linalg.norm(joints[:, None] - there, axis=2).min() < 0.05
