@@ -50,6 +50,7 @@ setup(
         "console_scripts": [
             "grasp-gen = grasp_gen_core.cli:main",
             "grasp_generator = grasp_gen_ros.commands:grasp_generator",
+            "scene_segmenter = grasp_gen_ros.commands:scene_segmenter",
             "object_cloud_publisher = grasp_gen_ros.commands:object_cloud_publisher",
             "example_planner = grasp_gen_ros.commands:example_planner",
             "grasp_demo = grasp_gen_ros.commands:grasp_demo",

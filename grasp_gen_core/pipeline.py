@@ -157,6 +157,7 @@ class GraspPipeline:
         stop: Callable[[], bool] | None = None,
         field: DistanceGrid | None = None,
         scene: Surroundings | None = None,
+        progress: Callable[[str, GraspSet | None], None] | None = None,
     ) -> GraspSet:
         """Grasps for one object.
 
@@ -171,6 +172,8 @@ class GraspPipeline:
             scene: what stands around the object, in the frame of the points. Grasps say then
                 whether they are `collision_free` on their way from pre-grasp to grasp, in
                 `metrics`, and those that aren't come last.
+            progress: told which stage begins (generate, refine, rank), and the best grasp so far
+                where there is one; refine begins with each portion of the hands.
 
         Returns:
             `num` grasps, best first, in the frame of the points: moved points get the same grasps,
@@ -184,10 +187,12 @@ class GraspPipeline:
             raise InputError(f"num: {num}, accepted are 1 to {MOST} grasps")
         seen = self.look_at(points, seed, field, scene)
         rng = torch.Generator().manual_seed(seed)
+        if progress is not None:
+            progress("generate", None)
         mano = self.propose(seen, num, rng, stop)
         mano = self.promising(mano, seen, num * REFINED)
         self._lap("generate")
-        return self.finish(mano, seen, seed, stop, num)
+        return self.finish(mano, seen, seed, stop, num, progress)
 
     def refine_hands(
         self,
@@ -270,18 +275,38 @@ class GraspPipeline:
         seed: int,
         stop: Callable[[], bool] | None,
         num: int | None = None,
+        progress: Callable[[str, GraspSet | None], None] | None = None,
     ) -> GraspSet:
         """The hands (B, 61) refined and scored: the `num` best of them, or all in their order."""
+
+        def tell(stage: str, hands: Tensor) -> None:
+            if progress is not None:
+                progress(stage, self.rank(hands, scene, 1))
+
         if self.refine is not None:
             portions = []
             # Last digits depend on what is computed together, and refinement makes millimetres of
             # them: hands that somebody gave are refined each by itself.
             for portion in mano.split(1 if num is None else self.portion * REFINED):
                 heed(stop)
+                tell("refine", torch.cat(portions) if portions else mano)
                 portions.append(self.refine(portion, scene.cloud, scene.grid, stop))
             mano = torch.cat(portions)
         heed(stop)
         self._lap("refine")
+        tell("rank", mano)
+        grasps = self.rank(mano, scene, num)
+        self._lap("rank")
+        grasps.info = self.made_by | {
+            "seed": seed,
+            "device": str(self.device),
+            "seconds": dict(self.timings),
+            "notes": scene.notes,
+        }
+        return grasps
+
+    def rank(self, mano: Tensor, scene: Scene, num: int | None) -> GraspSet:
+        """The hands (B, 61) scored: the `num` best of them, or all in their order."""
         with torch.no_grad():
             vertices, joints = self.hand(mano)
             score, metrics = self.score(mano, vertices, joints, scene)
@@ -298,15 +323,7 @@ class GraspPipeline:
             chosen = vertices[order]
             metrics["contact_seen"] = contact_seen(scene.grid(chosen), chosen, scene.cloud)
             metrics = {name: value.cpu().numpy() for name, value in metrics.items()}
-            grasps = self.assemble(mano[order], scene, score[order], metrics)
-        self._lap("rank")
-        grasps.info = self.made_by | {
-            "seed": seed,
-            "device": str(self.device),
-            "seconds": dict(self.timings),
-            "notes": scene.notes,
-        }
-        return grasps
+            return self.assemble(mano[order], scene, score[order], metrics)
 
     def propose(
         self, scene: Scene, num: int, rng: torch.Generator, stop: Callable[[], bool] | None

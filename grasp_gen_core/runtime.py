@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from importlib import metadata
 
 import torch
@@ -45,3 +46,14 @@ def tune_allocator() -> None:
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, 2**31 - 1)
     mallopt(m_top_pad, 1 << 28)
+
+
+def release_memory() -> None:
+    """Give what isn't used any more back to the system, the device's too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        return

@@ -56,6 +56,17 @@ class Observation:
     mesh: trimesh.Trimesh | None = None
     notes: tuple[str, ...] = ()
 
+    def moved(self, pose: np.ndarray) -> Observation:
+        """The same, without the mesh, in another frame, in which this one's has the pose (4, 4)."""
+        turn, shift = pose[:3, :3], pose[:3, 3]
+        normals, viewpoint = self.normals, self.viewpoint
+        return Observation(
+            self.points @ turn.T + shift,
+            None if normals is None else normals @ turn.T,
+            None if viewpoint is None else turn @ viewpoint + shift,
+            notes=self.notes,
+        )
+
 
 @dataclass
 class HandPose:

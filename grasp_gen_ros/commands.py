@@ -52,6 +52,11 @@ def grasp_generator() -> int:
     return run("grasp_generator", "node")
 
 
+def scene_segmenter() -> int:
+    """The node that tells a scene's objects apart."""
+    return run("scene_segmenter", "segmenter")
+
+
 def object_cloud_publisher() -> int:
     """Publishes a file's points, or a mug's."""
     return run("object_cloud_publisher", "cloud_publisher")

@@ -29,6 +29,7 @@ from grasp_gen_core.types import (
 from grasp_gen_ros.msg import Grasp, GraspArray, ManoHand
 
 FLOATS = {PointField.FLOAT32: np.dtype("f4"), PointField.FLOAT64: np.dtype("f8")}
+LIFT = 0.1  # metres of a retreat
 OPTICAL = "_optical_frame"  # how the frames of cameras end (REP 103)
 FARTHEST = (
     1e9  # metres that a camera can be from a frame's origin: more than from anywhere on Earth
@@ -170,8 +171,16 @@ def make_cloud(
     )
 
 
-def grasp_array(grasps: GraspSet, header: Header) -> GraspArray:
+def grasp_array(
+    grasps: GraspSet, header: Header, up: np.ndarray | None = None, of: str = "object"
+) -> GraspArray:
     """The message for a set of grasps, everything in the frame and with the stamp of `header`.
+
+    Args:
+        grasps: of one object.
+        header: of the message and of each grasp.
+        up: (3,) unit vector against gravity, None where that isn't known.
+        of: the object's name.
 
     Raises:
         FloatingPointError: if something in it isn't finite, which is a bug.
@@ -185,6 +194,7 @@ def grasp_array(grasps: GraspSet, header: Header) -> GraspArray:
     # MANO turns the hand about the wrist joint, so that the wrist moves by the translation alone.
     pregrasp_wrist = wrist + grasps.pregrasp[:, TRANSL] - grasps.mano[:, TRANSL]
     pregrasp_orientation = Rotation.from_rotvec(grasps.pregrasp[:, GLOBAL_ORIENT]).as_quat()
+    retreat = LIFT * (-grasps.approach if up is None else np.tile(up, (len(grasps), 1)))
     names = list(grasps.metrics)
     values = np.array([grasps.metrics[name] for name in names], dtype=np.float32).T
     return GraspArray(
@@ -193,10 +203,13 @@ def grasp_array(grasps: GraspSet, header: Header) -> GraspArray:
         grasps=[
             Grasp(
                 header=header,
+                id=f"{of}_grasp_{i}",
+                object=of,
                 hand=_hand(grasps.mano[i], grasps.side),
                 wrist_pose=_pose(wrist[i], orientation[i]),
                 joints=[_point(joint) for joint in grasps.joints[i].tolist()],
-                approach=Vector3(**dict(zip("xyz", grasps.approach[i].tolist(), strict=True))),
+                approach=_vector(grasps.approach[i]),
+                retreat=_vector(retreat[i]),
                 pregrasp=_hand(grasps.pregrasp[i], grasps.side),
                 pregrasp_wrist_pose=_pose(pregrasp_wrist[i], pregrasp_orientation[i]),
                 squeeze=_hand(grasps.squeeze[i], grasps.side),
@@ -288,6 +301,15 @@ def _pose(position: np.ndarray, quaternion: np.ndarray) -> Pose:
 
 def _point(xyz: list[float]) -> Point:
     return Point(x=xyz[0], y=xyz[1], z=xyz[2])
+
+
+def place(point: Point) -> np.ndarray:
+    """(3,) float64 metres."""
+    return np.array(_xyz(point))
+
+
+def _vector(xyz: np.ndarray) -> Vector3:
+    return Vector3(**dict(zip("xyz", xyz.tolist(), strict=True)))
 
 
 def _xyz(vector: Point | Vector3) -> tuple[float, float, float]:

@@ -9,10 +9,14 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from grasp_gen_core.contact.maps import contact_map
+from grasp_gen_core.perception import PLANE, Segmentation
+from grasp_gen_core.perception.picture import colour
 from grasp_gen_core.render import PRESSED, SKIN
 from grasp_gen_core.types import GraspSet
 
 FAINT = 0.15  # opacity of all hands but the best
+SHOWN = 2000  # points of an object, or of the plane
+DOT = 0.004  # metres across a point
 
 
 def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
@@ -31,7 +35,9 @@ def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
     colours = (1 - contact) * SKIN + contact * PRESSED
     for i in range(shown):
         array.markers.append(_hand(i, grasps.vertices[i], grasps.faces, colours[i], header))
-        array.markers.append(_text(i, grasps.wrist_pose[i, :3, 3], grasps.score[i], header))
+        text, wrist = f"#{i + 1}  {grasps.score[i]:.2f}", grasps.wrist_pose[i, :3, 3]
+        words = _words("scores", i, wrist, text, header, FAINT if i else 1.0)
+        array.markers.append(words)
     return array
 
 
@@ -57,16 +63,48 @@ def _hand(
     )
 
 
-def _text(index: int, position: np.ndarray, score: float, header: Header) -> Marker:
+def _words(
+    ns: str, index: int, position: np.ndarray, text: str, header: Header, opacity: float = 1.0
+) -> Marker:
     x, y, z = position.tolist()
     return Marker(
         header=header,
-        ns="scores",
+        ns=ns,
         id=index,
         type=Marker.TEXT_VIEW_FACING,
         action=Marker.ADD,
         pose=Pose(position=Point(x=x, y=y, z=z)),
         scale=Vector3(z=0.02),
-        color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=FAINT if index else 1.0),
-        text=f"#{index + 1}  {score:.2f}",
+        color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=opacity),
+        text=text,
     )
+
+
+def scene_markers(seen: Segmentation, header: Header) -> MarkerArray:
+    """The plane's points in grey, each object's in its colour with its id above.
+
+    The first marker deletes what was shown before.
+    """
+    array = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
+    for number in (PLANE, *seen.numbers):
+        points = seen.object(number).astype(np.float64)
+        if not len(points):
+            continue
+        points = points[:: 1 + len(points) // SHOWN]
+        red, green, blue = colour(number)
+        dots = Marker(
+            header=header,
+            ns="objects",
+            id=number,
+            type=Marker.POINTS,
+            action=Marker.ADD,
+            scale=Vector3(x=DOT, y=DOT),
+            color=ColorRGBA(r=float(red), g=float(green), b=float(blue), a=1.0),
+            points=[Point(x=x, y=y, z=z) for x, y, z in points.tolist()],
+        )
+        array.markers.append(dots)
+        if number != PLANE:
+            up = np.array([0, 0, 1]) if seen.plane is None else seen.plane.normal
+            top = points.mean(axis=0) + up * (0.03 + np.ptp(points @ up) / 2)
+            array.markers.append(_words("ids", number, top, str(number), header))
+    return array

@@ -1,7 +1,8 @@
-"""The `grasp_generator` node: object clouds in, ranked grasps out, by topic and by service."""
+"""The `grasp_generator` node: clouds in, ranked grasps out, by topic, service and action."""
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 import threading
@@ -9,44 +10,48 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import CancelledError
 from functools import partial
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Point
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import MultiThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from grasp_gen_core import completion, defaults, generators, refiners
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
-from grasp_gen_core.runtime import tune_allocator
-from grasp_gen_core.types import SIDES, GraspSet, Observation
-from grasp_gen_ros.conversions import grasp_array, make_cloud, read_hands, read_observation
+from grasp_gen_core.runtime import release_memory, tune_allocator
+from grasp_gen_core.types import SIDES, GraspSet
+from grasp_gen_ros.action import Generate
+from grasp_gen_ros.conversions import grasp_array, make_cloud, read_hands
 from grasp_gen_ros.markers import grasp_markers
-from grasp_gen_ros.msg import GraspArray
+from grasp_gen_ros.msg import GraspArray, ResultCode
 from grasp_gen_ros.parameters import SEEDS, declare
 from grasp_gen_ros.processes import run_node
+from grasp_gen_ros.qos import ALIVE, publisher, subscribe
+from grasp_gen_ros.refusal import Refusal
 from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
+from grasp_gen_ros.targets import Target, Targets
+from grasp_gen_ros.turns import Stop, Turns, inactive
 
 MAX_GRASPS = 256
-MAX_CALLS = 4  # service calls that may wait; more are told busy at once
+MAX_CALLS = 4  # calls that may wait; more are told busy at once
 LONGEST = 500  # characters of a message that says what was wrong
 REPEAT = 5.0  # seconds before the same warning is logged again
 
+# Makes grasps of a target; is given what to ask whether to stop.
+Make = Callable[[Target, Stop], GraspSet]
 
-class Busy(Exception):
-    """A service call didn't get its turn."""
 
-
-class GraspGenerator(Node):
-    """Runs a GraspPipeline in a worker thread for the newest cloud and for service calls, in turn.
+class GraspGenerator(LifecycleNode):
+    """Runs a GraspPipeline in a worker thread for the newest cloud and for calls, in turn.
 
     Raises:
         InputError: if a parameter names something that doesn't exist.
@@ -56,49 +61,100 @@ class GraspGenerator(Node):
     def __init__(self) -> None:
         super().__init__("grasp_generator")
         self._declare_parameters()
-        self._load_pipeline()
-
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
-        self._calls = threading.BoundedSemaphore(MAX_CALLS)
+        self.pipeline: GraspPipeline | None = None
+        self._turns: Turns | None = None  # while the node is active
         self._slot = threading.Lock()
-        self._newest: PointCloud2 | None = None
+        self._due: PointCloud2 | None = None  # the newest cloud, until it has its turn
+        self._queued = False
 
-        self._state, self._last_error, self._level = "idle", "", DiagnosticStatus.OK
+        self._state, self._last_error, self._level = "unconfigured", "", DiagnosticStatus.OK
         self._counts = Counter(clouds_taken=0, clouds_dropped=0, clouds_refused=0)
         self._seconds: dict[str, float] = {}
         self._notes: Sequence[str] = ()
 
-        self._grasps = self.create_publisher(GraspArray, "grasps", 1)
-        self._contact = self.create_publisher(PointCloud2, "contact_map", 1)
-        self._markers = self.create_publisher(MarkerArray, "markers", 1)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        self.create_timer(1.0, self._publish_diagnostics)
-        self.create_subscription(
-            PointCloud2,
-            "object_cloud",
-            self._on_cloud,
-            # Sensor data, but with room for the newest cloud alone.
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            callback_group=MutuallyExclusiveCallbackGroup(),
+        self._grasps = publisher(self, GraspArray, "grasps")
+        self._contact = publisher(self, PointCloud2, "contact_map")
+        self._markers = publisher(self, MarkerArray, "markers")
+        self._diagnostics = publisher(self, DiagnosticArray, "/diagnostics")
+        self._targets = Targets(self)
+        group = MutuallyExclusiveCallbackGroup()
+        subscribe(self, PointCloud2, "object_cloud", self._on_cloud, group)
+        # It goes on while time is simulated and stands still, and while the node is configured.
+        group, clock = MutuallyExclusiveCallbackGroup(), Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._tick, clock=clock, callback_group=group)
+        group = ReentrantCallbackGroup()
+        self._generate = self.create_service(
+            GenerateGrasps, "generate_grasps", self._on_generate, callback_group=group
         )
-        self.create_service(
-            GenerateGrasps,
-            "generate_grasps",
-            self._on_generate,
-            callback_group=ReentrantCallbackGroup(),
+        self._refine = self.create_service(
+            RefineGrasps, "refine_grasps", self._on_refine, callback_group=group
         )
-        self.create_service(
-            RefineGrasps, "refine_grasps", self._on_refine, callback_group=ReentrantCallbackGroup()
+        self._action = ActionServer(
+            self,
+            Generate,
+            "generate",
+            self._on_goal,
+            callback_group=group,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            status_pub_qos_profile=ALIVE,
         )
+
+    def start(self) -> None:
+        """Load and serve at once, unless somebody else is to manage the node's lifecycle."""
+        if self._value("autostart"):
+            if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+                raise self._failure
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the weights."""
+        try:
+            self._load_pipeline()
+        except Exception as error:
+            self._failure = error
+            if self.executor:  # else `start` raises it
+                self._explain(error)
+                self.get_logger().error(f"not configured: {self._last_error}")
+            return TransitionCallbackReturn.FAILURE
+        self._state = "inactive"
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Serve."""
+        self._state, self._turns = "idle", Turns(MAX_CALLS)
         names = ("object_cloud", "generate_grasps", "refine_grasps")
         topic, *services = map(self.resolve_topic_name, names)
         self.get_logger().info(
             f"ready: takes clouds from {topic} and calls of {' and '.join(services)}"
         )
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop what runs, and tell those who wait."""
+        self.close()
+        self._state = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the memory."""
+        self.pipeline, self._state = None, "unconfigured"
+        release_memory()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free the memory, from whatever state."""
+        self.close()
+        self.pipeline, self._state = None, "finalized"
+        release_memory()
+        return super().on_shutdown(state)
 
     def close(self) -> None:
-        """Cancel what waits and let the running generation stop early."""
-        self._worker.shutdown(cancel_futures=True)
+        """Stop what runs and drop what waits."""
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.close()
+        with self._slot:
+            self._due, self._queued = None, False
 
     def _declare_parameters(self) -> None:
         def fixed(name, default, description):
@@ -118,11 +174,10 @@ class GraspGenerator(Node):
         fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
         fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
         fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
-        viewpoint = "Where the camera stood, x y z in the cloud's frame; empty if that isn't known."
-        declare(self, "viewpoint", [], viewpoint)
+        fixed("autostart", True, "Configure and activate at start; else somebody manages the node.")
         declare(self, "num_grasps", 32, "Grasps per cloud.", (1, MAX_GRASPS))
         declare(self, "seed", 0, "Same cloud and seed, same grasps.", SEEDS)
-        declare(self, "publish_markers", True, "Publish markers while somebody listens.")
+        declare(self, "publish_markers", True, "Publish markers beside the grasps.")
         declare(self, "max_markers", 5, "Hands shown, best first.", (1, MAX_GRASPS))
         declare(self, "service_timeout", 30.0, "Seconds a call waits for its turn.", (0.1, 600.0))
 
@@ -148,110 +203,158 @@ class GraspGenerator(Node):
         return self.get_parameter(name).value
 
     def _on_cloud(self, cloud: PointCloud2) -> None:
+        self._targets.cloud = cloud  # for calls that ask for the newest
         with self._slot:
-            superseded, self._newest = self._newest, cloud
-        if superseded is None:
-            self._worker.submit(self._serve_newest)
-        else:  # the job that was to serve it takes this one instead
-            self._counts["clouds_dropped"] += 1
+            self._counts["clouds_dropped"] += self._queued
+            self._due = cloud
+        self._serve_listeners()
 
-    def _serve_newest(self) -> None:
+    def _serve_listeners(self) -> None:
+        """A turn for the newest cloud, if it had none and somebody listens."""
+        turns, outputs = self._turns, (self._grasps, self._contact, self._markers)
+        if turns is None or not any(out.get_subscription_count() for out in outputs):
+            return
         with self._slot:
-            cloud, self._newest = self._newest, None
+            if self._due is None or self._queued:
+                return
+            self._queued = True
+        turns.add(self._serve_newest)
+
+    def _serve_newest(self, stop: Stop) -> None:
+        with self._slot:
+            cloud, self._due, self._queued = self._due, None, False
         try:
             make = self._generating(self._value("num_grasps"), self._value("seed"))
-            grasps, message = self._make_grasps(cloud, (), make)
+            grasps, message = self._make_grasps(GenerateGrasps.Request(cloud=cloud), make, stop)
             if self.context.ok():
                 self._publish(grasps, message)
         except Exception as error:
-            text = f"cloud refused: {self._explain(error)}"
+            text = f"cloud refused: {self._explain(error)[1]}"
             self.get_logger().warning(text, throttle_duration_sec=REPEAT)
 
     def _on_generate(
         self, request: GenerateGrasps.Request, response: GenerateGrasps.Response
     ) -> GenerateGrasps.Response:
-        def prepare() -> Callable[[Observation], GraspSet]:
-            if request.num_grasps > MAX_GRASPS:
-                raise InputError(
-                    f"num_grasps: {request.num_grasps}, accepted are 1 to {MAX_GRASPS}, "
-                    "and 0 for the node's parameter"
-                )
-            if request.seed < -1:
-                raise InputError(
-                    f"seed: {request.seed}, accepted are 0 and more, "
-                    "and -1 for the node's parameter"
-                )
-            num = request.num_grasps or self._value("num_grasps")
-            seed = self._value("seed") if request.seed == -1 else request.seed
-            return self._generating(num, seed)
+        given_up = self._deserted(self._generate.service_name, request.timeout)
+        self._answer(request, response, partial(self._prepare, request), given_up)
+        response.success = response.code == ResultCode.DONE
+        return response
 
-        return self._answer(request, response, prepare)
+    def _on_goal(self, goal: ServerGoalHandle) -> Generate.Result:
+        clients = f"{self.resolve_topic_name('generate')}/_action/send_goal"
+        deserted = self._deserted(clients, goal.request.timeout)
+
+        def given_up() -> str:
+            return "as was asked for" if goal.is_cancel_requested else deserted()
+
+        def tell(target: Target, stage: str, best: GraspSet | None) -> None:
+            feedback = Generate.Feedback(stage=stage)
+            if best is not None:
+                feedback.best = self._message(best, target).grasps
+            goal.publish_feedback(feedback)
+
+        result = Generate.Result()
+        self._answer(goal.request, result, partial(self._prepare, goal.request, tell), given_up)
+        if result.code == ResultCode.DONE:
+            goal.succeed()
+        elif goal.is_cancel_requested:
+            goal.canceled()
+        else:
+            goal.abort()
+        return result
+
+    def _prepare(
+        self, request: GenerateGrasps.Request | Generate.Goal, tell: Callable | None = None
+    ) -> Make:
+        if request.num_grasps > MAX_GRASPS:
+            raise InputError(
+                f"num_grasps: {request.num_grasps}, accepted are 1 to {MAX_GRASPS}, "
+                "and 0 for the node's parameter"
+            )
+        if request.seed < -1:
+            raise InputError(
+                f"seed: {request.seed}, accepted are 0 and more, and -1 for the node's parameter"
+            )
+        num = request.num_grasps or self._value("num_grasps")
+        seed = self._value("seed") if request.seed == -1 else request.seed
+        return self._generating(num, seed, tell)
 
     def _on_refine(
         self, request: RefineGrasps.Request, response: RefineGrasps.Response
     ) -> RefineGrasps.Response:
-        def prepare() -> Callable[[Observation], GraspSet]:
+        def prepare() -> Make:
             if len(request.hands) > MAX_GRASPS:
                 raise InputError(f"hands: {len(request.hands)}, accepted are 1 to {MAX_GRASPS}")
-            mano = read_hands(request.hands, self.pipeline.side)
-            return partial(self.pipeline.refine_hands, mano=mano, stop=self._stopping)
+            mano = read_hands(request.hands, self._value("side"))
+            return lambda target, stop: self.pipeline.refine_hands(target.seen, mano, stop=stop)
 
-        return self._answer(request, response, prepare)
+        given_up = self._deserted(self._refine.service_name, request.timeout)
+        self._answer(request, response, prepare, given_up)
+        response.success = response.code == ResultCode.DONE
+        return response
 
-    def _generating(self, num: int, seed: int) -> Callable[[Observation], GraspSet]:
-        return partial(self.pipeline, num=num, seed=seed, stop=self._stopping)
+    def _generating(self, num: int, seed: int, tell: Callable | None = None) -> Make:
+        def make(target: Target, stop: Stop) -> GraspSet:
+            return self.pipeline(
+                target.seen,
+                num=num,
+                seed=seed,
+                stop=stop,
+                scene=target.around,
+                progress=tell and partial(tell, target),
+            )
 
-    def _stopping(self) -> bool:
-        return not self.context.ok()
+        return make
 
-    def _answer(self, request, response, prepare: Callable):
-        """The response: grasps as `prepare` says how to make them, or why there are none."""
+    def _deserted(self, service: str, timeout: float) -> Callable[[], str]:
+        """Why nobody waits for an answer any more, "" as long as somebody may."""
+        end = time.monotonic() + timeout if timeout > 0 else math.inf
+        met = False  # the caller may be heard before it is seen
+
+        def reason() -> str:
+            nonlocal met
+            there = self.count_clients(service) > 0
+            if met and not there:
+                return "all clients are gone"
+            met = met or there
+            late = time.monotonic() > end
+            return f"past the request's timeout of {timeout:g} s" if late else ""
+
+        return reason
+
+    def _answer(
+        self, request, response, prepare: Callable[[], Make], given_up: Callable[[], str]
+    ) -> None:
+        """Fill the response with grasps as `prepare` says how to make them, or why there are none.
+
+        The worker serves calls in order of arrival, each at most one cloud's time late.
+        """
         start = time.perf_counter()
         try:
-            grasps, message = self._wait_for_turn(request.cloud, request.viewpoint, prepare())
-            response.grasps, response.success = message, True
+            make, turns = prepare(), self._turns
+            if turns is None:
+                raise inactive()
+            grasps, response.grasps = turns.take(
+                partial(self._make_grasps, request, make), self._value("service_timeout"), given_up
+            )
             seconds = time.perf_counter() - start
             done = f"{len(grasps)} grasps in {seconds:.2f} s"
             response.message = "; ".join([done, *grasps.info["notes"]])
         except Exception as error:
-            response.message = self._explain(error)
+            response.code, response.message = self._explain(error)
             self.get_logger().warning(f"call failed: {response.message}")
-        return response
 
-    def _wait_for_turn(
-        self, cloud: PointCloud2, viewpoint: Sequence[Point], make: Callable
-    ) -> tuple[GraspSet, GraspArray]:
-        """The worker serves calls in order of arrival, each at most one cloud's time late."""
-        if not self._calls.acquire(blocking=False):
-            raise Busy(f"busy: {MAX_CALLS} calls wait already, try again later")
-        try:
-            job = self._worker.submit(self._make_grasps, cloud, viewpoint, make)
-            patience = self._value("service_timeout")
-            try:
-                return job.result(patience)
-            except FutureTimeoutError:
-                if job.cancel():
-                    raise Busy(f"busy: no turn within {patience:g} s (service_timeout)") from None
-                return job.result()
-        finally:
-            self._calls.release()
-
-    def _make_grasps(
-        self,
-        cloud: PointCloud2,
-        viewpoint: Sequence[Point],
-        make: Callable[[Observation], GraspSet],
-    ) -> tuple[GraspSet, GraspArray]:
+    def _make_grasps(self, request, make: Make, stop: Stop) -> tuple[GraspSet, GraspArray]:
         """Runs in the worker thread only."""
         self._state, self._notes = "generating", ()
         self._counts["clouds_taken"] += 1
         start = time.perf_counter()
         try:
-            seen = read_observation(cloud, viewpoint, self._value("viewpoint") or ())
+            target = self._targets.find(request)
             read = time.perf_counter()
-            grasps = make(seen)
+            grasps = make(target, lambda: stop() or not self.context.ok())
             ready = time.perf_counter()
-            message = grasp_array(grasps, cloud.header)
+            message = self._message(grasps, target)
         except InputError:
             self._counts["clouds_refused"] += 1
             self._level = DiagnosticStatus.WARN
@@ -264,28 +367,41 @@ class GraspGenerator(Node):
         self._seconds = {**self.pipeline.timings, **conversion, "total": end - start}
         return grasps, message
 
+    def _message(self, grasps: GraspSet, target: Target) -> GraspArray:
+        return grasp_array(grasps, target.header, target.up, target.name)
+
     def _publish(self, grasps: GraspSet, message: GraspArray) -> None:
         self._grasps.publish(message)
         self._contact.publish(make_cloud(grasps.points, message.header, grasps.contact[0]))
-        if self._value("publish_markers") and self._markers.get_subscription_count():
+        if self._value("publish_markers"):
             count = self._value("max_markers")
             self._markers.publish(grasp_markers(grasps, message.header, count))
         done = f"{len(grasps)} grasps in {self._seconds['total']:.2f} s"
         text = "; ".join([f"{done}, best {grasps.score[0]:.2f}", *self._notes])
         self.get_logger().info(text, throttle_duration_sec=REPEAT)
 
-    def _explain(self, error: Exception) -> str:
-        """One line for users; a bug's traceback goes to the log."""
-        if isinstance(error, InputError | Busy):
+    def _explain(self, error: Exception) -> tuple[int, str]:
+        """A code and one line for users; a bug's traceback goes to the log."""
+        if isinstance(error, InputError | Refusal):
+            code = error.code if isinstance(error, Refusal) else ResultCode.BAD_INPUT
             text = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
         elif isinstance(error, CancelledError) or not self.context.ok():
-            text = "the node is shutting down"
+            code, text = ResultCode.INACTIVE, str(inactive())
         else:
             text = textwrap.shorten(f"internal error: {error!r}", LONGEST, placeholder=" ...")
-            self._level = DiagnosticStatus.ERROR
+            code, self._level = ResultCode.BUG, DiagnosticStatus.ERROR
             self.get_logger().error("".join(traceback.format_exception(error)))
         self._last_error = text
-        return text
+        return code, text
+
+    def _tick(self) -> None:
+        """Each second: those who listen by now, and a word on what goes on."""
+        self._serve_listeners()
+        self._publish_diagnostics()
+        name = self.get_fully_qualified_name()
+        if self.get_fully_qualified_node_names().count(name) > 1:
+            text = f"another node is called {name}, too: start one of them with -r __node:=NAME"
+            self.get_logger().warning(text, throttle_duration_sec=REPEAT)
 
     def _publish_diagnostics(self) -> None:
         values = {
@@ -299,7 +415,7 @@ class GraspGenerator(Node):
         }
         status = DiagnosticStatus(
             name=f"{self.get_fully_qualified_name().lstrip('/')}: grasps",
-            hardware_id=str(self.pipeline.device),
+            hardware_id=self._value("device"),
             level=self._level,
             message=self._last_error if self._level != DiagnosticStatus.OK else self._state,
             values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
@@ -319,7 +435,8 @@ def spin() -> None:
     tune_allocator()
     node = GraspGenerator()
     try:
-        executor = MultiThreadedExecutor(num_threads=MAX_CALLS + 3)
+        node.start()
+        executor = MultiThreadedExecutor(num_threads=MAX_CALLS + 4)
         executor.add_node(node)
         executor.spin()
     finally:

@@ -20,16 +20,18 @@ def declare(
     description: str,
     limits: tuple[float, float] | None = None,
     read_only: bool = False,
+    length: int = 3,
 ) -> object:
     """Declare a parameter; what it is set to is checked, at start and later.
 
     Args:
         node: whose parameter it is.
         name: of the parameter.
-        default: tells the type, too; a list is a position, x y z in metres, or empty.
+        default: tells the type, too; a list of numbers may be empty.
         description: for users.
         limits: least and largest value of a number.
         read_only: it can't change while the node runs.
+        length: of a list that isn't empty: 3 or 6.
 
     Returns:
         Its value at start.
@@ -42,7 +44,11 @@ def declare(
         # Typed by rclpy, 5 wouldn't do for 5.0, and an empty list has no type at all.
         descriptor.dynamic_typing = True
         if isinstance(default, list):
-            accept, accepted = _is_position, "three finite numbers, or an empty list"
+            words = {3: "three", 6: "six"}[length]
+            accept, accepted = (
+                partial(_is_list, length),
+                f"{words} finite numbers, or an empty list",
+            )
         else:
             accept, accepted = partial(_is_between, *limits), "{:g} to {:g}".format(*limits)
         node.add_on_set_parameters_callback(partial(_check, node, name, accept, accepted))
@@ -73,7 +79,7 @@ def _is_between(low: float, high: float, value: object) -> bool:
     return _is_number(value) and low <= value <= high
 
 
-def _is_position(value: object) -> bool:
+def _is_list(length: int, value: object) -> bool:
     if value is None or isinstance(value, str | bool | int | float):
         return False
-    return len(value) in (0, 3) and all(map(_is_number, value))
+    return len(value) in (0, length) and all(map(_is_number, value))

@@ -212,6 +212,18 @@ def test_stopping_ends_a_call_before_its_next_stage(pipeline, points, looks):
     assert len(pipeline(points, num=2)) == 2
 
 
+def test_progress_tells_stages_and_the_best_so_far(pipeline, points):
+    told = []
+    grasps = pipeline(points, num=40, progress=lambda *now: told.append(now))
+    stages, bests = zip(*told, strict=True)
+    assert stages == ("generate", "refine", "refine", "rank")
+    assert bests[0] is None and all(len(best) == 1 for best in bests[1:])
+    # What is best of all that were refined, is best in the end.
+    np.testing.assert_array_equal(bests[-1].mano[0], grasps.mano[0])
+    assert bests[1].score < bests[2].score <= bests[3].score == grasps.score[0]
+    np.testing.assert_array_equal(pipeline(points, num=40).mano, grasps.mano)
+
+
 def test_stopping_ends_the_refinement_of_given_hands(pipeline, points, grasps):
     with pytest.raises(CancelledError):
         pipeline.refine_hands(points, grasps.mano, stop=lambda: True)

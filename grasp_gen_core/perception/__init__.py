@@ -21,6 +21,7 @@ SAMPLE = 512  # points that tell the spacing
 OVERHANG = 0.1  # metres that what stands on the plane may lean out of its outline
 HIGHEST, LARGEST = 0.6, 0.6  # metres above the plane, and across, of what a hand may hold
 LOWEST = 0.012  # metres that what isn't the plane itself rises above it somewhere
+AIM = 0.05  # metres beside an object's seen points that one may point
 WITHIN = 0.8  # of such a part, in an object's outline
 
 
@@ -48,6 +49,32 @@ class Segmentation:
     def object(self, number: int) -> np.ndarray:
         """(N, 3) the points of an object, by its label."""
         return self.points[self.labels == number]
+
+    def at(self, place: np.ndarray) -> int:
+        """The label of the object that is seen at a place (3,), or nearest to it.
+
+        Raises:
+            InputError: if none is within 5 cm.
+        """
+        found = self.labels >= FIRST_OBJECT
+        distance = np.linalg.norm(self.points[found] - place, axis=-1)
+        if not distance.min(initial=np.inf) <= AIM:
+            raise InputError(
+                f"place: {np.round(place, 3).tolist()} is {distance.min(initial=np.inf):.3f} m "
+                f"from the nearest of {len(self.numbers)} objects, accepted are {AIM} m"
+            )
+        return int(self.labels[found][distance.argmin()])
+
+    def moved(self, pose: np.ndarray) -> Segmentation:
+        """The same in another frame, in which this one's has the pose (4, 4)."""
+        turn, shift = pose[:3, :3], pose[:3, 3]
+        plane, viewpoint = self.plane, self.viewpoint
+        if plane is not None:
+            normal = turn @ plane.normal
+            plane = Plane(normal, plane.offset + float(normal @ shift))
+        if viewpoint is not None:
+            viewpoint = turn @ viewpoint + shift
+        return Segmentation(self.points @ turn.T + shift, self.labels, plane, viewpoint)
 
 
 def segment(

@@ -51,11 +51,11 @@ def load_scene(path: str | Path, intrinsics: Sequence[float] | None = None) -> S
     if is_image:
         fx, fy, cx, cy = intrinsics
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        return _of_depth(_read_png(path), matrix, str(path))
+        return of_depth(_read_png(path), matrix, str(path))
     if path.suffix.lower() == ".npz" and "depth_mm" in (arrays := read_npz(path)):
         if "K" not in arrays:
             raise InputError(f"{path}: holds depth_mm without K, accepted are both")
-        return _of_depth(arrays["depth_mm"], arrays["K"], str(path))
+        return of_depth(arrays["depth_mm"], arrays["K"], str(path))
     points, viewpoint = read_cloud(path)
     if path.suffix.lower() == ".pcd" and (shape := organised(path)) is not None:
         points = points.reshape(*shape, 3)
@@ -78,7 +78,17 @@ def back_project(depth: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return depth[..., None] * (pixels @ np.linalg.inv(matrix).T)
 
 
-def _of_depth(depth: np.ndarray, matrix: np.ndarray, source: str) -> SceneFile:
+def of_depth(depth: np.ndarray, matrix: np.ndarray, source: str) -> SceneFile:
+    """A depth image's scene, the camera at its origin.
+
+    Args:
+        depth: (H, W) millimetres, 0 or NaN where nothing was measured.
+        matrix: (3, 3) intrinsics, pixels.
+        source: named in errors.
+
+    Raises:
+        InputError: if a shape or type isn't accepted, or the matrix is no pinhole camera's.
+    """
     if depth.ndim != 2 or depth.dtype.kind not in "fiu":
         raise InputError(f"{source}: depth of shape {depth.shape}, type {depth.dtype}, accepted is "
                          "(H, W), millimetres")  # fmt: skip

@@ -221,3 +221,32 @@ def test_random_tables_are_reproducible_and_physical():
     normal, offset = one.plane()
     height = points[(owner == 0) & (depth > 0)] @ normal - offset
     assert abs(np.median(height[np.abs(height) < 0.02])) < 0.003
+
+
+def test_an_object_is_found_at_a_place(look, table, box):
+    points, _, owner = look([table, box((0.06,) * 3, (0, 0.1, 0)), box((0.06,) * 3, (0, -0.1, 0))])
+    seen = segment(points)
+    for number in (1, 2):
+        place = points[owner == number].mean(axis=0)
+        label = seen.at(place)
+        assert ((seen.labels == label) & (owner == number)).sum() > 0.9 * (owner == number).sum()
+    with pytest.raises(InputError, match="2 objects, accepted are 0.05 m"):
+        seen.at(place + [0, 0, 0.3])
+    with pytest.raises(InputError, match="accepted"):
+        seen.at(np.full(3, np.nan))
+
+
+def test_a_moved_scene_is_the_same(look, table, box):
+    points, _, _ = look([table, box((0.06, 0.08, 0.12), (0, 0, 0))])
+    seen, pose = segment(points), np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec([0.3, -0.5, 1.1]).as_matrix()
+    pose[:3, 3] = 0.2, -3.0, 1.5
+    moved = seen.moved(pose)
+    np.testing.assert_allclose(
+        moved.plane.height(moved.points), seen.plane.height(points), atol=1e-12
+    )
+    middle = seen.object(FIRST_OBJECT).mean(axis=0)
+    np.testing.assert_allclose(
+        moved.object(FIRST_OBJECT).mean(axis=0), pose[:3, :3] @ middle + pose[:3, 3]
+    )
+    np.testing.assert_allclose(moved.viewpoint, pose[:3, 3], atol=1e-12)

@@ -13,15 +13,19 @@ from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from grasp_gen_ros.msg import GraspArray
+from grasp_gen_ros.qos import LATCHED
 from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
 
 # Every run has a domain of its own, so that runs side by side don't hear each other.
@@ -68,26 +72,25 @@ class Command:
 class Peer:
     """The other end of the line: sends clouds, makes calls, keeps all that the node publishes."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, profile: QoSProfile | int = 10) -> None:
         self.node = rclpy.create_node("peer", namespace=namespace)
         self.received: dict[str, list] = {}
         self._news = threading.Condition()
         self._cloud = self.node.create_publisher(PointCloud2, "object_cloud", 10)
+        self._publishers: dict[str, Publisher] = {}
         for topic, kind in {
             "grasps": GraspArray,
             "contact_map": PointCloud2,
             "markers": MarkerArray,
             "/diagnostics": DiagnosticArray,
         }.items():
-            self._listen(topic, kind)
+            self.listen(topic, kind, profile)
         self._clients = {
             name: self.node.create_client(kind, name)
             for name, kind in {
                 "generate_grasps": GenerateGrasps,
                 "refine_grasps": RefineGrasps,
-                "grasp_generator/get_parameters": GetParameters,
-                "grasp_generator/list_parameters": ListParameters,
-                "grasp_generator/set_parameters": SetParameters,
+                "grasp_generator/change_state": ChangeState,
             }.items()
         }
         self._executor = SingleThreadedExecutor()
@@ -100,7 +103,8 @@ class Peer:
         self._thread.join()
         self.node.destroy_node()
 
-    def _listen(self, topic: str, kind: type) -> None:
+    def listen(self, topic: str, kind: type, profile: QoSProfile | int = 10) -> None:
+        """Keep what is published on a topic."""
         messages = self.received[topic] = []
 
         def keep(message) -> None:
@@ -108,22 +112,38 @@ class Peer:
                 messages.append(message)
                 self._news.notify_all()
 
-        self.node.create_subscription(kind, topic, keep, 10)
+        self.node.create_subscription(kind, topic, keep, profile)
 
     def connect(self) -> None:
         """Wait until both ends have found each other on every topic and service."""
-        deadline = time.monotonic() + 30
         names = [self.node.resolve_topic_name(topic) for topic in self.received]
-        while not (
-            self._cloud.get_subscription_count()
-            and all(map(self.node.count_publishers, names))
-            and all(client.service_is_ready() for client in self._clients.values())
-        ):
-            assert time.monotonic() < deadline, "the node can't be found"
-            time.sleep(0.05)
+        self.until(
+            lambda: (
+                self._cloud.get_subscription_count()
+                and all(map(self.node.count_publishers, names))
+                and all(client.service_is_ready() for client in self._clients.values())
+            )
+        )
 
     def send(self, cloud: PointCloud2) -> None:
         self._cloud.publish(cloud)
+
+    def publish(self, topic: str, message) -> None:
+        """On any topic, once somebody listens; those who come later get it, too."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, LATCHED)
+        self.until(self._publishers[topic].get_subscription_count)
+        self._publishers[topic].publish(message)
+
+    def stop_publishing(self, topic: str) -> None:
+        self.node.destroy_publisher(self._publishers.pop(topic))
+
+    def until(self, holds: Callable[[], object], timeout: float = 30.0) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + timeout
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {timeout} s"
+            time.sleep(0.05)
 
     def wait_for(self, topic: str, accept: Callable = lambda _: True, timeout: float = 30.0):
         """The first message on the topic, among all so far and those to come, that is accepted."""
@@ -156,6 +176,11 @@ class Peer:
         return values_of(self.received["/diagnostics"][-1])
 
     def call_async(self, name: str, request):
+        if name not in self._clients:  # of any node
+            kind = {"set_parameters": SetParameters, "list_parameters": ListParameters,
+                    "get_parameters": GetParameters}[name.rpartition("/")[2]]  # fmt: skip
+            self._clients[name] = self.node.create_client(kind, name)
+            assert self._clients[name].wait_for_service(30)
         return self._clients[name].call_async(request)
 
     def call(self, name: str, request, timeout: float = 60.0):
@@ -173,16 +198,14 @@ class Peer:
     def refine(self, cloud: PointCloud2, hands: list) -> RefineGrasps.Response:
         return self.call("refine_grasps", RefineGrasps.Request(cloud=cloud, hands=hands))
 
-    def set_parameter(self, name: str, value) -> SetParametersResult:
+    def set_parameter(self, name: str, value, of: str = "grasp_generator") -> SetParametersResult:
         parameter = rclpy.Parameter(name, value=value).to_parameter_msg()
         request = SetParameters.Request(parameters=[parameter])
-        return self.call("grasp_generator/set_parameters", request).results[0]
+        return self.call(f"{of}/set_parameters", request).results[0]
 
-    def parameters(self) -> dict[str, object]:
-        names = self.call("grasp_generator/list_parameters", ListParameters.Request()).result.names
-        values = self.call(
-            "grasp_generator/get_parameters", GetParameters.Request(names=names)
-        ).values
+    def parameters(self, of: str = "grasp_generator") -> dict[str, object]:
+        names = self.call(f"{of}/list_parameters", ListParameters.Request()).result.names
+        values = self.call(f"{of}/get_parameters", GetParameters.Request(names=names)).values
         return dict(zip(names, map(parameter_value_to_python, values), strict=True))
 
 

@@ -55,7 +55,7 @@ def test_errors_say_why(planner, cylinder: np.ndarray):
         client.generate(cylinder * 1000)
     with pytest.raises(TimeoutError, match="no answer"):
         client.generate(cylinder, num=32, timeout=0.05)
-    with pytest.raises(TimeoutError, match="elsewhere service after 0.2 s"):
+    with pytest.raises(TimeoutError, match="elsewhere action after 0.2 s"):
         GraspClient(planner, "elsewhere").generate(cylinder, timeout=0.2)
     assert client.generate(cylinder, num=1).grasps
 

@@ -20,6 +20,7 @@ from grasp_gen_ros.conversions import (
     grasp_array,
     grasp_set,
     make_cloud,
+    place,
     read_hands,
     read_observation,
     read_points,
@@ -263,6 +264,11 @@ def test_grasp_round_trip(side, origin):
         q = pose.orientation
         turned = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_rotvec()
         np.testing.assert_allclose(turned, pregrasp[i, 10:13], atol=1e-5)
+        assert (grasp.id, grasp.object) == (f"object_grasp_{i}", "object")
+        np.testing.assert_allclose(place(grasp.retreat), -0.1 * sent.approach[i], atol=1e-8)
+    (first, *_) = grasp_array(sent, header, np.array([0.6, 0, 0.8]), "object_4").grasps
+    assert (first.id, first.object) == ("object_4_grasp_0", "object_4")
+    np.testing.assert_allclose(place(first.retreat), [0.06, 0, 0.08])
 
 
 def test_another_hand_is_refused():
@@ -295,3 +301,14 @@ def grasp_array_of(count: int, **other):
         "squeeze": zeros((count, 61)),
     }
     return grasp_array(GraspSet(side="right", **(arrays | other)), new_header())
+
+
+def test_clouds_are_read_and_written_as_sensor_msgs_py_does(points):
+    reference = pytest.importorskip(
+        "sensor_msgs_py.point_cloud2", reason="needs sensor_msgs_py, which ROS 2 brings"
+    )
+    header = new_header()
+    ours, theirs = make_cloud(points, header), reference.create_cloud_xyz32(header, points)
+    assert (ours.fields, ours.data) == (theirs.fields, theirs.data)
+    np.testing.assert_array_equal(read_points(theirs), points)
+    np.testing.assert_array_equal(reference.read_points_numpy(ours), points)

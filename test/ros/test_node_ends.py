@@ -4,14 +4,18 @@ import signal
 import sys
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from ros_harness import Command, Peer, ros_command
+from ros_harness import Command, Peer, new_header, ros_command
 from sensor_msgs.msg import PointCloud2
 
+from grasp_gen_ros.conversions import make_cloud
+from grasp_gen_ros.qos import LATCHED
 from grasp_gen_ros.srv import GenerateGrasps
 
 PARAMETERS = "/**: {{ros__parameters: {{{}}}}}"
@@ -148,3 +152,32 @@ def test_ctrl_c_during_generation(ros: None, tmp_path, cloud: PointCloud2):
     finally:
         peer.close()
     assert "Traceback" not in command.output and "Error" not in command.output
+
+
+def test_what_came_before_anybody_listened(ros: None, tmp_path, cylinder: np.ndarray):
+    """A cloud that was published once gets grasps when somebody listens, who comes later, too."""
+    source = rclpy.create_node("source", namespace="/late")
+    kept = source.create_publisher(PointCloud2, "object_cloud", LATCHED)
+    cloud = make_cloud(cylinder, new_header())
+    kept.publish(cloud)
+    options = ["-r", "__ns:=/late", "-p", "device:=cpu", "-p", "num_grasps:=2"]
+    command = Command(tmp_path / "log", *ros_command("grasp_generator", *options))
+    command.wait_for_output("ready")
+    time.sleep(2)
+    assert "2 grasps in" not in command.output  # nobody listens
+    for peer in (Peer("/late", LATCHED), Peer("/late", LATCHED)):
+        message = peer.wait_for("grasps")
+        assert message.header == cloud.header and len(message.grasps) == 2
+        peer.wait_for("markers", lambda m: m.markers[0].header == cloud.header)
+        assert peer.latest_status()["clouds_taken"] == "1"
+        peer.close()
+    source.destroy_node()
+    assert command.interrupt() == 0, command.output
+
+
+def test_qos_is_overridden(tmp_path):
+    name = "qos_overrides./strict/object_cloud.subscription.reliability"
+    options = ["-r", "__ns:=/strict", "-p", "autostart:=false", "-p"]
+    command = Command(tmp_path / "a", *ros_command("grasp_generator", *options, f"{name}:=often"))
+    assert command.process.wait(60) == 2
+    assert "Traceback" not in command.output and "often" in command.output

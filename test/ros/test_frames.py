@@ -1,0 +1,78 @@
+"""The robot's frames by TF, where tf2 is installed."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
+pytest.importorskip("tf2_ros", reason="needs tf2, which a ROS 2 installation brings")
+
+from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+from ros_harness import Command, Peer, new_header, ros_command
+from scipy.spatial.transform import Rotation
+from tf2_ros import StaticTransformBroadcaster
+
+from grasp_gen_ros.conversions import make_cloud, place, read_points
+from grasp_gen_ros.msg import ResultCode
+
+TURN, SHIFT = Rotation.from_rotvec([0.4, -1.2, 0.7]), np.array([0.5, -0.2, 1.1])
+
+
+@pytest.fixture(scope="module")
+def robot(ros: None, tmp_path_factory):
+    """A node that answers in `base`, whose z axis is up; the camera is at `lens`."""
+    names = {"target_frame": "base", "up_frame": "base", "sensor_frame": "lens"}
+    options = ["-r", "__ns:=/robot", "-p", "device:=cpu", "-p", "num_grasps:=2"]
+    options += [word for name in names for word in ("-p", f"{name}:={names[name]}")]
+    log = tmp_path_factory.mktemp("robot") / "log"
+    command = Command(log, *ros_command("grasp_generator", *options))
+    command.wait_for_output("ready")
+    peer = Peer("/robot")
+    peer.connect()
+    yield peer
+    peer.close()
+    assert command.interrupt() == 0, command.output
+    assert "Traceback" not in command.output
+
+
+def tell(broadcaster, parent: str, child: str, turn: Rotation, shift: np.ndarray) -> None:
+    x, y, z, w = turn.as_quat().tolist()
+    transform = TransformStamped(header=new_header(parent), child_frame_id=child)
+    transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+    transform.transform.translation = Vector3(**dict(zip("xyz", shift.tolist(), strict=True)))
+    broadcaster.sendTransform(transform)
+
+
+def test_a_missing_transform_is_named(robot: Peer, cylinder: np.ndarray):
+    response = robot.generate(make_cloud(cylinder, new_header("nowhere")))
+    assert not response.success and response.code == ResultCode.NO_TRANSFORM
+    assert response.message.startswith("up_frame: no transform between 'base' and 'nowhere'")
+
+
+def test_grasps_in_the_robots_frame(robot: Peer, cylinder: np.ndarray):
+    """The transforms come when the call waits for them already."""
+    broadcaster = StaticTransformBroadcaster(robot.node)
+
+    def late() -> None:
+        time.sleep(0.4)
+        tell(broadcaster, "base", "camera", TURN, SHIFT)
+        tell(broadcaster, "camera", "lens", Rotation.identity(), np.zeros(3))
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    cloud = make_cloud(cylinder, new_header("camera"))
+    response = robot.generate(cloud)
+    thread.join()
+    assert response.success, response.message
+    assert response.grasps.header.frame_id == "base"
+    assert response.grasps.header.stamp == cloud.header.stamp
+    there = TURN.apply(cylinder) + SHIFT
+    found = read_points(response.grasps.object_points)
+    assert np.linalg.norm(found[:, None] - there, axis=2).min(axis=1).max() < 1e-5
+    for grasp in response.grasps.grasps:
+        assert grasp.header == response.grasps.header
+        np.testing.assert_allclose(place(grasp.retreat), [0, 0, 0.1], atol=1e-9)
+        joints = np.array([place(joint) for joint in grasp.joints])
+        assert np.linalg.norm(joints[:, None] - there, axis=2).min() < 0.05
