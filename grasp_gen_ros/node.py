@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from grasp_gen_core import completion, defaults, generators, refiners
+from grasp_gen_core import completion, defaults, generators, ranking, refiners
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import tune_allocator
@@ -115,6 +115,7 @@ class GraspGenerator(Node):
             defaults.COMPLETION,
             f"Guess of the unseen: {', '.join(completion.NAMES)}.",
         )
+        fixed("ranking", defaults.RANKING, f"What scores: {', '.join(ranking.NAMES)} {folder}")
         fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
         fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
         fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
@@ -137,6 +138,7 @@ class GraspGenerator(Node):
             reposition=self._value("reposition") or None,
             contact=self._value("contact"),
             completion=self._value("completion"),
+            ranking=self._value("ranking"),
             sampling=generators.read_options(self._value("sampling")),
         )
         self.get_logger().info(

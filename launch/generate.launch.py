@@ -15,6 +15,7 @@ CONFIG = Path(get_package_share_directory("grasp_gen_ros")) / "config"
 ARGUMENTS = {
     "generator": "network that proposes hands",
     "refiner": "clean-up of its grasps, or none",
+    "ranking": "what scores them",
     "num_grasps": "grasps per cloud",
     "device": "auto, cpu, cuda or cuda:N",
     "hand": "MANO hand file, empty for the shipped generic hand",

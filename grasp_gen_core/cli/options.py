@@ -50,6 +50,8 @@ def add_model_options(parser: Parser, num: int = 32, of: str = "grasps") -> None
     parser.add_argument("--sampling", type=sampling, default=(), metavar="A=1,B=2", help=help)
     help = "guess of what isn't seen: symmetry, jhod (draws objects) or none, " + DEFAULT
     parser.add_argument("--completion", default=defaults.COMPLETION, metavar="NAME", help=help)
+    help = "what scores: evaluator (chance of success), formula, or a folder of weights, " + DEFAULT
+    parser.add_argument("--ranking", default=defaults.RANKING, metavar="NAME|DIR", help=help)
     help = "contact maps by distance, or by CHOIR's gaussians, " + DEFAULT
     parser.add_argument("--contact", default="distance", metavar="distance|gaussians", help=help)
     add_common_options(parser)
