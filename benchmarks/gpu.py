@@ -236,6 +236,7 @@ def as_batch(mano: np.ndarray, points: np.ndarray, data: dict, hand: ManoHand) -
         "distance": torch.zeros(every.shape[:2], device=device),
         "places": torch.randn(count // 16, 16, PLACES, PLACE_NUMBERS, device=device),
         "hands": torch.randn(count // 16, 16, HAND_NUMBERS, device=device),
+        "family": torch.arange(count // 16, device=device),
         **{name: torch.rand(count // 16, 16, device=device).round() for name in Expected._fields},
     }
 

@@ -3,3 +3,4 @@
 GENERATOR = "dvqvae"
 REFINER = "quick"
 COMPLETION = "exit_depth"
+RANKING = "formula"

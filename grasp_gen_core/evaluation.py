@@ -65,8 +65,8 @@ class Settings:
     Args:
         task: "generate" grasps for objects, or "refine" a dataset's grasps after noise was put on
             them, and compare with what they were (CHOIR's perturbed-grasp benchmark).
-        generator, refiner, device, hand, side, reposition, sampling, contact, completion: see
-            GraspPipeline.
+        generator, refiner, device, hand, side, reposition, sampling, contact, completion,
+            ranking: see GraspPipeline.
         split: what of a dataset was held out of training: "objects", or unusual "hands" on objects
             of training (CHOIR's split by subject).
         num: grasps for each object.
@@ -87,6 +87,7 @@ class Settings:
     sampling: tuple[tuple[str, float], ...] = ()
     contact: str = "distance"
     completion: str = defaults.COMPLETION
+    ranking: str = defaults.RANKING
     split: str = "objects"
     num: int = 20
     view: str = "full"

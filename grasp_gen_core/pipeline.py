@@ -30,6 +30,7 @@ from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
 from grasp_gen_core.objects.sight import sees
+from grasp_gen_core.ranking import get_evaluator
 from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
 from grasp_gen_core.ranking.formula import score_grasps
@@ -63,7 +64,7 @@ UNREACHABLE = 1e-3  # score of a grasp that can't be reached, at most
 
 # What a command's and an evaluation's settings hand to the pipeline.
 OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling", "contact")
-OPTIONS += ("completion",)
+OPTIONS += ("completion", "ranking")
 CONTACTS = ("distance", "gaussians")
 
 
@@ -111,6 +112,7 @@ class GraspPipeline:
         sampling: options of the generator's sampling by name, see its `sampling_class`.
         contact: what contact maps follow from: the "distance" to the hand, or CHOIR's "gaussians".
         completion: how what isn't seen is guessed, one of `completion.NAMES`.
+        ranking: what scores grasps, one of `ranking.NAMES`, or a folder of an evaluator's weights.
 
     Attributes:
         timings: seconds of the last call by stage.
@@ -130,6 +132,7 @@ class GraspPipeline:
         sampling: Mapping[str, float] | Iterable[tuple[str, float]] = (),
         contact: str = "distance",
         completion: str = defaults.COMPLETION,
+        ranking: str = defaults.RANKING,
     ) -> None:
         if contact not in CONTACTS:
             raise InputError(f"contact: {contact!r}, accepted are {', '.join(CONTACTS)}")
@@ -146,7 +149,8 @@ class GraspPipeline:
         self.contact = contact
         self.complete = get_completion(completion, self.hand, self.generator)
         self.made_by = {"generator": str(generator), "refiner": str(refiner)}
-        self.made_by |= {"completion": completion, "version": version()}
+        self.evaluator = get_evaluator(ranking, self.hand)
+        self.made_by |= {"completion": completion, "ranking": str(ranking), "version": version()}
         self.timings: dict[str, float] = {}
 
     def __call__(
@@ -365,20 +369,32 @@ class GraspPipeline:
     def evidence(self, mano: Tensor, scene: Scene) -> Evidence:
         """What the evaluator is told of hands (B, 61) in the scene's frame."""
         vertices, joints = self.hand(mano)
-        score, metrics = self.score(mano, vertices, joints, scene)
-        return gather(
-            mano,
-            vertices,
-            joints,
-            self.hand,
-            scene.cloud,
-            scene.normals,
-            scene.grid,
-            score,
-            metrics,
-        )
+        formula = self.formula(mano, vertices, joints, scene)
+        return self._evidence(mano, vertices, joints, scene, *formula)
+
+    def _evidence(
+        self,
+        mano: Tensor,
+        vertices: Tensor,
+        joints: Tensor,
+        scene: Scene,
+        score: Tensor,
+        metrics: dict[str, Tensor],
+    ) -> Evidence:
+        seen = (scene.cloud, scene.normals, scene.grid)
+        return gather(mano, vertices, joints, self.hand, *seen, score, metrics)
 
     def score(
+        self, mano: Tensor, vertices: Tensor, joints: Tensor, scene: Scene
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scores (B,) of hands, and what the formula makes its own of."""
+        score, metrics = self.formula(mano, vertices, joints, scene)
+        if self.evaluator is not None:
+            known = self._evidence(mano, vertices, joints, scene, score, metrics)
+            score = self.evaluator.chance(known)
+        return score, metrics
+
+    def formula(
         self, mano: Tensor, vertices: Tensor, joints: Tensor, scene: Scene
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The formula's scores (B,) of hands, and the metrics behind them."""

@@ -20,6 +20,7 @@ DELAY = 2.0  # seconds until a node that has ended is started again
 PARAMETERS = {
     "generator": "network that proposes hands",
     "refiner": "clean-up of its grasps, or none",
+    "ranking": "what scores them",
     "num_grasps": "grasps per cloud",
     "device": "auto, cpu, cuda or cuda:N",
     "hand": "MANO hand file, empty for the shipped generic hand",

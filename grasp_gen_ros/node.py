@@ -24,7 +24,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from grasp_gen_core import completion, defaults, generators, refiners
+from grasp_gen_core import completion, defaults, generators, ranking, refiners
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import release_memory, tune_allocator
@@ -171,6 +171,7 @@ class GraspGenerator(LifecycleNode):
             defaults.COMPLETION,
             f"Guess of the unseen: {', '.join(completion.NAMES)}.",
         )
+        fixed("ranking", defaults.RANKING, f"What scores: {', '.join(ranking.NAMES)} {folder}")
         fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
         fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
         fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
@@ -192,6 +193,7 @@ class GraspGenerator(LifecycleNode):
             reposition=self._value("reposition") or None,
             contact=self._value("contact"),
             completion=self._value("completion"),
+            ranking=self._value("ranking"),
             sampling=generators.read_options(self._value("sampling")),
         )
         self.get_logger().info(

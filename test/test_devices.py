@@ -117,7 +117,7 @@ def judged(objects: int, hands: int) -> dict[str, torch.Tensor]:
     """A batch for the evaluator."""
     shape = (objects, hands)
     batch = {"places": torch.randn(*shape, PLACES, PLACE_NUMBERS)}
-    batch |= {"hands": torch.randn(*shape, HAND_NUMBERS)}
+    batch |= {"hands": torch.randn(*shape, HAND_NUMBERS), "family": torch.arange(objects)}
     return batch | {name: torch.rand(shape).round() for name in Expected._fields}
 
 

@@ -22,11 +22,11 @@ from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.score_order import best, spearman
 from grasp_gen_core.metrics.sim_displacement import SimTest
-from grasp_gen_core.objects import procedural
 from grasp_gen_core.objects.convex import cache_folder
+from grasp_gen_core.objects.procedural import FAMILIES, HELD_OUT
 from grasp_gen_core.objects.views import ObjectView, view_object
 from grasp_gen_core.pipeline import GraspPipeline
-from grasp_gen_core.ranking.evaluator import Evaluator, Expected
+from grasp_gen_core.ranking.evaluator import NO_FAMILY, Evaluator, Expected
 from grasp_gen_core.ranking.evidence import HAND_NUMBERS, PLACE_NUMBERS, PLACES, Evidence
 from grasp_gen_training.data import Batches, load
 from grasp_gen_training.kept import keep
@@ -59,7 +59,7 @@ def judged_names(count: int, held_out: bool = False) -> list[str]:
 
     What is at a place doesn't depend on how many there are.
     """
-    families = [f for f in procedural.FAMILIES if (f in procedural.HELD_OUT) == held_out]
+    families = [f for f in FAMILIES if (f in HELD_OUT) == held_out]
     turns = (divmod(i, len(families)) for i in range(count))
     return [
         f"{families[f]}:{FIRST_SEED + turn}/{VIEWS[(turn + f) % len(VIEWS)]}" for turn, f in turns
@@ -75,7 +75,7 @@ def seen(name: str) -> tuple[ObjectView, int]:
 
 @lru_cache(maxsize=1)
 def pipeline() -> GraspPipeline:
-    return GraspPipeline(device="cpu")
+    return GraspPipeline(device="cpu", ranking="formula")
 
 
 def judge(name: str) -> np.ndarray:
@@ -140,7 +140,11 @@ class Judged(Dataset):
         path = path.with_name(f"{path.stem}_evidence.npy")
         self.evidence = np.load(keep(path, shape, "<f2", tell, tasks, "evidence", quiet), "r")
         self.known = np.flatnonzero(~np.isnan(records["success"]).any(axis=1))
-        self.records = records
+        self.names, self.records = names, records
+        families = [name.partition(":")[0] for name in names]
+        self.family = np.array(
+            [NO_FAMILY if f in HELD_OUT else FAMILIES.index(f) for f in families]
+        )
 
     def __len__(self) -> int:
         return len(self.known)
@@ -152,6 +156,7 @@ class Judged(Dataset):
         places = places.reshape(*places.shape[:2], PLACES, PLACE_NUMBERS)
         told = {"places": places, "hands": hands}
         told |= {name: self.records[rows][name] for name in Expected._fields}
+        told["family"] = self.family[rows]
         return {name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in told.items()}
 
 
@@ -169,7 +174,7 @@ class JudgedData(lightning.LightningDataModule):
         self.batch = batch
         self.validation = Judged(judged_names(held_out, True), quiet)
         self.training = Judged(judged_names(objects), quiet)
-        self.measured = self.validation
+        self.measured = self
 
     def train_dataloader(self) -> DataLoader:
         return load(self.training, Batches(len(self.training), self.batch, shuffled=True), 0)
@@ -182,30 +187,49 @@ class EvaluatorTraining(NetworkTraining):
     """The evaluator's training; validation orders the hands of held-out objects.
 
     Args:
-        generator: the evaluator.
+        generator: the evaluator; it's calibrated at last, on what its members say of the families
+            that they left out.
         hand: not used.
         lr, steps: of the optimiser.
-        measured: judged hands.
+        measured: the judged hands.
     """
 
     def __init__(
-        self, generator: Evaluator, hand: ManoHand, lr: float, steps: int, measured: Judged
+        self, generator: Evaluator, hand: ManoHand, lr: float, steps: int, measured: JudgedData
     ) -> None:
         super().__init__(generator, lr, steps)
         self.measured = measured
+        batch = measured.training[np.arange(len(measured.training)), 0]
+        generator.standardise(Evidence(*(batch[name] for name in Evidence._fields)))
 
     def measure(self) -> dict[str, float]:
         """Rank correlation with the quality index, and the first five's index and success."""
         scores, numbers = [], []
-        for i in range(len(self.measured)):
-            batch = self.measured[np.array([i]), 0]
+        for i in range(len(self.measured.validation)):
+            batch = self.measured.validation[np.array([i]), 0]
             evidence = Evidence(*(batch[k][0].to(self.device) for k in Evidence._fields))
             with torch.no_grad():
-                found = self.generator(evidence)
+                scores.append(self.generator.chance(evidence).cpu().numpy())
             true = Expected(*(batch[name][0] for name in Expected._fields))
-            scores.append(-found.quality_index.cpu().numpy())
             numbers.append(
                 {"quality_index": true.quality_index.numpy(), "success": true.success.numpy()}
             )
         first = {f"best5_{name}": value for name, value in best(scores, numbers, 5).items()}
         return first | {"spearman": spearman(scores, [one["quality_index"] for one in numbers])}
+
+    def finish(self) -> None:
+        """Calibrate the evaluator."""
+        data = self.measured.training
+        calibrate(self.generator.eval(), [data[np.array([i]), 0] for i in range(len(data))])
+
+
+def calibrate(evaluator: Evaluator, batches: list[dict[str, torch.Tensor]]) -> None:
+    """Calibrate on batches of one object each, by the members that left out its family."""
+    found, true = [], []
+    for batch in batches:
+        evidence = Evidence(*(batch[k][0].to(evaluator.calibration) for k in Evidence._fields))
+        unaware = evaluator.unaware(batch["family"])[:, 0]
+        with torch.no_grad():
+            found.append(torch.stack([one[unaware].mean(dim=0) for one in evaluator(evidence)]))
+        true.append(torch.stack([batch[name][0] for name in Expected._fields]).to(found[-1]))
+    evaluator.calibrate(*(Expected(*torch.cat(one, dim=1)) for one in (found, true)))

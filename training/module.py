@@ -52,6 +52,9 @@ class NetworkTraining(lightning.LightningModule):
         """What validation measures besides the losses: nothing."""
         return {}
 
+    def finish(self) -> None:
+        """What is done once the network is trained: nothing."""
+
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         return self._log("train", batch)
 

@@ -156,6 +156,7 @@ def train(
         module = training(generator, hand, optimiser["lr"], optimiser["steps"], samples.measured)
         bar = Progress(f"{config['generator']} {stage}".strip(), quiet)
         fit(module, samples, out / stage, optimiser, where, resume, bar)
+        module.finish()
         save_generator(generator, out / stage)
     save_generator(generator, out)
     print(f"weights in {out / 'model.safetensors'}, curves: tensorboard --logdir {out}")

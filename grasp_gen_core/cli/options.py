@@ -53,6 +53,8 @@ def add_model_options(parser: Parser, num: int = 32, of: str = "grasps") -> None
         + DEFAULT
     )
     parser.add_argument("--completion", default=defaults.COMPLETION, metavar="NAME", help=help)
+    help = "what scores: evaluator (chance of success), formula, or a folder of weights, " + DEFAULT
+    parser.add_argument("--ranking", default=defaults.RANKING, metavar="NAME|DIR", help=help)
     help = "contact maps by distance, or by CHOIR's gaussians, " + DEFAULT
     parser.add_argument("--contact", default="distance", metavar="distance|gaussians", help=help)
     add_common_options(parser)

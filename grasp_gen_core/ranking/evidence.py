@@ -34,8 +34,26 @@ FORMULA = {
     "net_wrench": 10.0,
 }
 
-PLACE_NUMBERS = 3 + 3 + 1 + 3 + len(AHEAD) + 1 + 3 + 6 * NEAR
-HAND_NUMBERS = 45 + 10 + 3 + 1 + 3 + 1 + len(FORMULA)
+# Numbers of a place, and of a hand, in their order.
+PLACE_PARTS = {
+    "where": 3,  # the place is, from the wrist
+    "outward": 3,  # the skin's normal
+    "apart": 1,  # signed distance to what the object is taken for
+    "away": 3,  # its gradient
+    "ahead": len(AHEAD),  # the same distance, along the skin's normal
+    "guessed": 1,  # how far the nearest surface is from what was seen
+    "view": 3,  # beside the silhouette, in front of what was seen, how one-sided that is
+    "near": 3 * NEAR,  # offsets to seen points
+    "facing": 3 * NEAR,  # their normals
+}
+HAND_PARTS = {
+    "pose": 45,
+    "shape": 10,
+    "toward": 4,  # mean normal of what was seen, and its length
+    "middle": 3,  # of what was seen, from the wrist
+    "formula": 1 + len(FORMULA),
+}
+PLACE_NUMBERS, HAND_NUMBERS = sum(PLACE_PARTS.values()), sum(HAND_PARTS.values())
 
 
 class Evidence(NamedTuple):

@@ -7,15 +7,17 @@ from torch.nn import functional
 
 from grasp_gen_core.generators import build_generator, load_network, save_generator
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.ranking.evaluator import Evaluator, Expected
+from grasp_gen_core.ranking.evaluator import NO_FAMILY, Evaluator, Expected, is_good
 from grasp_gen_core.ranking.evidence import (
     AHEAD,
     FORMULA,
     HAND_NUMBERS,
+    HAND_PARTS,
     HAND_UNIT,
     MOST,
     NEAR,
     PLACE_NUMBERS,
+    PLACE_PARTS,
     PLACES,
     UNIT,
     Evidence,
@@ -23,9 +25,7 @@ from grasp_gen_core.ranking.evidence import (
 )
 from grasp_gen_core.types import TRANSL
 
-SMALL = {"width": 32, "heads": 2, "layers": 1, "dropout": 0.0}
-# Where each part of a place's numbers starts.
-STARTS = np.cumsum([0, 3, 3, 1, 3, len(AHEAD), 1, 3, 3 * NEAR, 3 * NEAR])
+SMALL = {"members": 2, "width": 32, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,9 @@ def test_a_floor_is_told_as_it_lies(hand, floor):
     cloud, normals, field, level = floor
     places, hands = told(hand, torch.zeros(1, 61), cloud, normals, field)
     assert places.shape == (1, PLACES, PLACE_NUMBERS) and hands.shape == (1, HAND_NUMBERS)
-    assert STARTS[-1] == PLACE_NUMBERS
     vertices, joints = hand(torch.zeros(1, 61))
     skin = vertices[0, hand.regions.sparse[:PLACES]]
-    parts = places[0].tensor_split(torch.tensor(STARTS[1:-1]), dim=1)
+    parts = places[0].split([*PLACE_PARTS.values()], dim=1)
     where, outward, apart, away, ahead, guessed, seen, offset, facing = parts
     close = {"atol": 1e-4, "rtol": 0}
     torch.testing.assert_close(where, (skin - joints[0, 0]) / HAND_UNIT, **close)
@@ -76,7 +75,7 @@ def test_a_floor_is_told_as_it_lies(hand, floor):
     within = nearest < MOST * UNIT
     torch.testing.assert_close(first[within], nearest[within], **close)
     torch.testing.assert_close(facing.reshape(-1, 3)[:, 1], torch.ones(PLACES * NEAR), **close)
-    formula = hands[0, -1 - len(FORMULA) :]
+    formula = hands[0].split([*HAND_PARTS.values()])[-1]
     torch.testing.assert_close(formula, torch.tensor([0.25] + [0.5] * len(FORMULA)), **close)
 
 
@@ -105,29 +104,42 @@ def judged(count: int, hands: int) -> dict[str, torch.Tensor]:
         "success": (good > 0).float(),
         "volume_cm3": torch.exp(-good),
         "displacement_cm": torch.exp(-2 * good),
+        "family": torch.arange(count),
     }
 
 
+def evidence(batch: dict[str, torch.Tensor]) -> Evidence:
+    return Evidence(*(batch[name].flatten(0, 1) for name in Evidence._fields))
+
+
 def test_losses_are_their_closed_forms(hand):
+    """Each member learns from the objects of the families that it doesn't leave out."""
     torch.manual_seed(0)
     net: Evaluator = build_generator("evaluator", hand, SMALL)
-    batch = judged(2, 3)
-    losses = net.loss(batch)
-    found = net(Evidence(batch["places"].flatten(0, 1), batch["hands"].flatten(0, 1)))
-    chance = torch.sigmoid(found.success).clamp(1e-6, 1 - 1e-6)
-    right = torch.where(batch["success"].flatten() > 0, chance, 1 - chance)
-    torch.testing.assert_close(losses["success"], -right.log().mean())
+    batch = judged(3, 3) | {"family": torch.tensor([0, 3, NO_FAMILY])}
+    losses, found = net.loss(batch), net(evidence(batch))
+    learned = [(1, 0), (0, 1), (0, 2), (1, 2)]  # member 0 leaves even numbers out, 1 odd ones
     index = 0.301 * found.volume_cm3 + 0.699 * found.displacement_cm
     torch.testing.assert_close(found.quality_index, index)
     true = (0.301 * batch["volume_cm3"] + 0.699 * batch["displacement_cm"] + 0.05).log()
-    mine, total = (index + 0.05).log().view(2, 3), 0.0
-    for one in range(2):
+    mine, order, success, numbers = (index + 0.05).log().view(2, 3, 3), 0.0, 0.0, 0.0
+    for member, one in learned:
+        chance = torch.sigmoid(found.success.view(2, 3, 3)[member, one])
+        right = torch.where(batch["success"][one] > 0, chance, 1 - chance)
+        success -= right.log().mean() / len(learned)
+        for name in ("volume_cm3", "displacement_cm"):
+            told = getattr(found, name).view(2, 3, 3)[member, one]
+            off = ((told + 0.05).log() - (batch[name][one] + 0.05).log()).abs() / 2
+            numbers += torch.where(off < 1, off**2 / 2, off - 0.5).mean() / len(learned)
         for a in range(3):
             for b in range(3):
                 apart = true[one, a] - true[one, b]
-                far = mine[one, a] - mine[one, b]
-                total += functional.softplus(-2 * far * apart.sign()) * min(float(apart.abs()), 2)
-    torch.testing.assert_close(losses["order"], 0.5 * total / 18)
+                far = mine[member, one, a] - mine[member, one, b]
+                wrong = functional.softplus(-2 * far * apart.sign()) * min(float(apart.abs()), 2)
+                order += wrong / 9 / len(learned)
+    torch.testing.assert_close(losses["success"], success)
+    torch.testing.assert_close(losses["numbers"], numbers)
+    torch.testing.assert_close(losses["order"], 0.5 * order)
     assert losses["loss"] == sum(losses[n] for n in ("success", "numbers", "order"))
 
 
@@ -135,18 +147,44 @@ def test_it_learns_what_is_told(hand):
     torch.manual_seed(0)
     net = build_generator("evaluator", hand, SMALL)
     batch = judged(4, 8)
+    net.standardise(evidence(batch))
     optimiser = torch.optim.Adam(net.parameters(), 3e-3)
     for _ in range(60):
-        losses = net.loss(batch)
+        losses = net.loss(batch | {"family": torch.full((4,), NO_FAMILY)})
         optimiser.zero_grad()
         losses["loss"].backward()
         optimiser.step()
     with torch.no_grad():
-        found = net(Evidence(*(batch[name].flatten(0, 1) for name in Evidence._fields)))
-    assert ((found.success > 0) == (batch["success"].flatten() > 0)).float().mean() > 0.9
-    true = Expected(*(batch[name].flatten() for name in Expected._fields)).quality_index
-    ranks = torch.stack([x.argsort().argsort().float() for x in (found.quality_index, true)])
-    assert torch.corrcoef(ranks)[0, 1] > 0.8
+        found = net(evidence(batch))
+    for member in range(2):
+        right = (found.success[member] > 0) == (batch["success"].flatten() > 0)
+        assert right.float().mean() > 0.9
+        true = Expected(*(batch[name].flatten() for name in Expected._fields)).quality_index
+        both = (found.quality_index[member], true)
+        ranks = torch.stack([x.argsort().argsort().float() for x in both])
+        assert torch.corrcoef(ranks)[0, 1] > 0.8
+
+
+def test_chances_are_calibrated(hand):
+    """Of hands whose true chances are known, members that are too sure say what is true."""
+    rng = torch.Generator().manual_seed(0)
+    count = 40_000
+    sure, log_index = (3 * torch.randn(count, generator=rng) for _ in range(2))
+    holds = torch.rand(count, generator=rng) < torch.sigmoid(0.4 * sure - 0.5)
+    small = torch.rand(count, generator=rng) < torch.sigmoid(-0.8 * log_index + 0.3)
+    said = (log_index.exp() - 0.05).clamp(min=0)
+    became = torch.where(small, 0.1, 2.0)
+    net: Evaluator = build_generator("evaluator", hand, SMALL)
+    true = Expected(holds.float(), became, became)
+    net.calibrate(Expected(sure, said, said), true)
+    expected = torch.tensor([[0.4, -0.5], [-0.8, 0.3]])
+    told = torch.stack([sure, (said + 0.05).log()])
+    torch.testing.assert_close(net.calibration[0], expected[0], atol=0.05, rtol=0)
+    chance = torch.sigmoid(net.calibration[:, :1] * told + net.calibration[:, 1:]).prod(dim=0)
+    for low in (0.1, 0.3, 0.5):
+        some = (chance > low) & (chance <= low + 0.1)
+        share = is_good(true)[some].float().mean()
+        assert share == pytest.approx(float(chance[some].mean()), abs=0.04)
 
 
 def test_weights_are_kept_like_a_generators(hand, tmp_path):
@@ -154,8 +192,7 @@ def test_weights_are_kept_like_a_generators(hand, tmp_path):
     save_generator(net, tmp_path)
     again = load_network(tmp_path, hand)
     batch = judged(1, 2)
-    evidence = Evidence(batch["places"][0], batch["hands"][0])
-    torch.testing.assert_close(net.eval()(evidence), again(evidence))
+    torch.testing.assert_close(net.eval()(evidence(batch)), again(evidence(batch)))
 
 
 def test_the_pipeline_tells_the_same_wherever_the_object_lies(hand):
@@ -164,7 +201,7 @@ def test_the_pipeline_tells_the_same_wherever_the_object_lies(hand):
     from grasp_gen_core.objects.procedural import make_object
     from grasp_gen_core.objects.views import view_object
 
-    pipeline = GraspPipeline("grasp_cvae", "none", device="cpu")
+    pipeline = GraspPipeline("grasp_cvae", "none", device="cpu", ranking="formula")
     points = view_object(make_object("can", 4), "full", 1024, 4).points.astype(np.float64)
     grasps, shift = pipeline(points, num=3), np.array([5.0, -2.0, 8.0])
     mano = grasps.mano.astype(np.float64)
