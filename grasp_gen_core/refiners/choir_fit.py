@@ -351,14 +351,14 @@ def levenberg_marquardt(
 
     known = (mano, points, away, bent, cost, total, gradient, curvature)
     ask, take = Replay(system, mano.device), Replay(step, mano.device)
-    for _ in range(steps):
+    for number in range(steps):
         if stop is not None and stop():
             break
         normal, slope, scale = ask()
         # `solve` would wait for the device to tell whether all could be solved, as these can.
         change.copy_(scale * torch.linalg.solve_ex(normal, slope)[0][..., 0])
         take()
-        if done.all():
+        if number % 2 and done.all():  # a device has to be waited for to tell
             break
     return mano, cost
 
