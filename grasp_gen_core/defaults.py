@@ -3,4 +3,4 @@
 GENERATOR = "dvqvae"
 REFINER = "quick"
 COMPLETION = "symmetry"
-RANKING = "formula"
+RANKING = "evaluator"
