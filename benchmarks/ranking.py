@@ -31,8 +31,8 @@ from grasp_gen_training.shapes import shape_mesh
 from grasp_gen_training.train import read_config
 
 VIEWS = ("full", "mask50", "mask90", "camera")
-LEFT_OUT = ("where outward", "apart away ahead", "guessed", "view", "near facing")
-LEFT_OUT += ("pose shape", "toward middle", "formula")
+LEFT_OUT = ("where outward pose shape", "apart away ahead", "guessed view toward", "near facing")
+LEFT_OUT += ("middle formula",)
 BINS = 8
 POINTS = 4096
 
@@ -89,7 +89,7 @@ def surface_known(data: Judged) -> list[dict[str, Tensor]]:
         name, batch = data.names[number], data[np.array([i]), 0]
         mesh, (view, seed) = shape_mesh(name.partition("/")[0]), seen(name)
         turn, shift = (torch.from_numpy(x).float() for x in (view.pose[:3, :3], view.pose[:3, 3]))
-        mano = pipe.hand.move(torch.from_numpy(data.records["mano"][number]), turn, shift)
+        mano = pipe.hand.move(torch.from_numpy(np.array(data.records["mano"][number])), turn, shift)
         points, normals = even_surface(mesh, POINTS)
         scene = pipe.look_at(Observation(points, normals=normals), seed, None)
         with torch.no_grad():

@@ -3,4 +3,4 @@
 GENERATOR = "dvqvae"
 REFINER = "quick"
 COMPLETION = "exit_depth"
-RANKING = "formula"
+RANKING = "evaluator"

@@ -28,7 +28,7 @@ from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
-from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
+from grasp_gen_core.objects.sampling import OPEN, origin_may_be_camera, outward_normals
 from grasp_gen_core.objects.sight import sees
 from grasp_gen_core.ranking import get_evaluator
 from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
@@ -53,7 +53,9 @@ if TYPE_CHECKING:
 MOST = 1024  # grasps in a call
 FARTHEST = 1.0  # metres between the object and a hand that is to be refined
 MAX_POINTS = 2048  # a larger cloud is thinned: enough for 15 cm at 4 mm
-REFINED = 2  # promising proposals that are refined for each grasp returned; ranking keeps the best
+# Promising proposals that are refined for each grasp returned, of which ranking keeps the best: of
+# objects seen from all around, and in part, where more of them are wrong.
+REFINED, REFINED_OF_PART = 2, 3
 # Grasps made between looks at whether to stop. More at once isn't faster on a CPU; a GPU gets as
 # many as it has room for, whose decoders grasp_tta trains one by one.
 PORTION, GPU_PORTION = 32, 256
@@ -194,7 +196,8 @@ class GraspPipeline:
         if progress is not None:
             progress("generate", None)
         mano = self.propose(seen, num, rng, stop)
-        mano = self.promising(mano, seen, num * REFINED)
+        in_part = seen.normals.mean(dim=0).norm() > OPEN
+        mano = self.promising(mano, seen, num * (REFINED_OF_PART if in_part else REFINED))
         self._lap("generate")
         return self.finish(mano, seen, seed, stop, num, progress)
 
