@@ -1,8 +1,7 @@
 """How well the ways to guess an object's unseen side do: camera views of held-out families, or of a
 folder's meshes.
 
-    python benchmarks/completion.py [--objects DIR] [--views 40] [--json FILE]
-                                    [--jhod FOLDER] [--exit-depth FOLDER]
+    python benchmarks/completion.py [--objects DIR] [--views 40] [--json FILE] [PRIOR ...]
 
 Hidden is what no ray from the camera reaches. Its error is the mean distance of hidden surface
 points to the nearest point that was seen or guessed. JHOD's draws and those of exit depth are
@@ -49,10 +48,10 @@ BEHIND = 0.002  # metres that a point lies behind what a ray hits first, to be h
 NEAR, FAR = 0.1, 0.9  # quantiles
 
 
-@lru_cache(maxsize=1)
-def priors(jhod: str, exit_depth: str) -> tuple[Drawn, ByExitDepth]:
-    hand = ManoHand()
-    return Drawn(load_network(jhod, hand)), ByExitDepth(load_network(exit_depth, hand), DRAWS)
+@lru_cache(maxsize=2)
+def prior(name: str, folder: str) -> Drawn | ByExitDepth:
+    network = load_network(folder, ManoHand())
+    return Drawn(network) if name == "jhod" else ByExitDepth(network, DRAWS)
 
 
 def cases(folder: Path | None, views: int) -> Iterator[tuple[str, trimesh.Trimesh, int]]:
@@ -76,7 +75,7 @@ def exits(mesh: trimesh.Trimesh, rays: np.ndarray) -> np.ndarray:
     return last
 
 
-def measure(networks: tuple[str, str], case: tuple[str, trimesh.Trimesh, int]) -> dict:
+def measure(networks: dict[str, str], case: tuple[str, trimesh.Trimesh, int]) -> dict:
     """Errors of one view, mm; runs in a process of its own."""
     torch.set_num_threads(1)
     name, mesh, seed = case
@@ -97,18 +96,19 @@ def measure(networks: tuple[str, str], case: tuple[str, trimesh.Trimesh, int]) -
     # The networks work near zero, as in the pipeline.
     middle = points.mean(axis=0)
     local = (points - middle).astype(np.float32)
-    jhod, exit_depth = priors(*networks)
-    drawn = {
-        "jhod": jhod.draw(local, normals, seed, DRAWS)[1],
-        "exit depth": exit_depth.draw(local, seed, -middle).shapes(),
-    }
+    drawn = {}
+    for each, folder in networks.items():
+        if each == "jhod":
+            _, drawn[each] = prior(each, folder).draw(local, normals, seed, DRAWS)
+        else:
+            drawn[each] = prior(each, folder).draw(local, seed, -middle).shapes()
     rng = np.random.default_rng(seed)
     six, some = rng.permutation(DRAWS)[:ANSWERS], points[rng.permutation(len(points))[:RAYS]]
     rays = np.concatenate([np.zeros_like(some), some], axis=1)
     true = exits(mesh, rays)
     known, depth = ~np.isnan(true), np.linalg.norm(some, axis=1)
     row = {"object": name, "none": error(points), "symmetry": error(whole)}
-    for prior, shapes in drawn.items():
+    for each, shapes in drawn.items():
         shapes = [shape.copy().apply_translation(middle) for shape in shapes]
         guessed = [np.concatenate([points, sample_surface(s, SURFACE, seed)[0]]) for s in shapes]
         errors = [error(guessed[i]) for i in six if i < len(guessed)]
@@ -117,10 +117,10 @@ def measure(networks: tuple[str, str], case: tuple[str, trimesh.Trimesh, int]) -
         low, middling, high = np.quantile(backs, [NEAR, 0.5, FAR], axis=0)
         off = 1000 * (np.abs(middling - true) * depth)[known]
         row |= {
-            f"{prior}, best of six": min(errors),
-            f"{prior}, median of six": float(np.median(errors)),
-            f"{prior}, depth of the back": float(off.mean()),
-            f"{prior}, covered_pct": 100 * float(((low <= true) & (true <= high))[known].mean()),
+            f"{each}, best of six": min(errors),
+            f"{each}, median of six": float(np.median(errors)),
+            f"{each}, depth of the back": float(off.mean()),
+            f"{each}, covered_pct": 100 * float(((low <= true) & (true <= high))[known].mean()),
         }
     return row
 
@@ -129,11 +129,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", type=Path, metavar="DIR", help="meshes, metres")
     parser.add_argument("--views", type=int, default=40)
-    parser.add_argument("--jhod", default="jhod", help="a folder of its weights")
-    parser.add_argument("--exit-depth", default="exit_depth", help="a folder of its weights")
+    help = "jhod, exit_depth or both (default), each also as NAME=FOLDER of its weights"
+    parser.add_argument("priors", nargs="*", default=["jhod", "exit_depth"], help=help)
     parser.add_argument("--json", type=Path, metavar="FILE", help="a row for each view")
     arguments = parser.parse_args()
-    task = partial(measure, (arguments.jhod, arguments.exit_depth))
+    pairs = (prior.partition("=")[::2] for prior in arguments.priors)
+    networks = {name: folder or name for name, folder in pairs}
+    task = partial(measure, networks)
     views = cases(arguments.objects, arguments.views)
     with closing(run_in_order(task, views, os.cpu_count() or 1)) as results:
         rows = list(tqdm(results, total=arguments.views, leave=False))
