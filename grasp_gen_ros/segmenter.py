@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +30,7 @@ from grasp_gen_ros.processes import run_node
 from grasp_gen_ros.qos import publisher, subscribe
 from grasp_gen_ros.refusal import Refusal
 from grasp_gen_ros.scenes import object_clouds, read_depth
+from grasp_gen_ros.targets import told_up
 
 KEPT = 30  # depth images that a mask may still be made of
 REPEAT = 5.0  # seconds before the same warning is logged again
@@ -103,6 +105,8 @@ class SceneSegmenter(Node):
         except (InputError, Refusal) as error:
             text = f"scene refused: {error}"
             self.get_logger().warning(text, throttle_duration_sec=REPEAT)
+        except Exception:  # a bug; the next scene may be well
+            self.get_logger().error(traceback.format_exc())
 
     def _read_cloud(self, cloud: PointCloud2) -> Observation:
         sensor = self._frames.sensor(cloud.header.frame_id, cloud.header.stamp)
@@ -119,7 +123,7 @@ class SceneSegmenter(Node):
         scene = read()
         up = self._frames.up(header.frame_id, header.stamp)
         if up is None:
-            up = self.get_parameter("up").value or None
+            up = told_up(self)
         region = self.get_parameter("region").value
         corners = np.reshape(region, (2, 3)) if region else None
         seen = segment(scene.points, scene.viewpoint, up, corners)

@@ -87,8 +87,8 @@ class Targets:
             raise Refusal(ResultCode.NOTHING_YET, text)
         frame, stamp = given.header.frame_id, given.header.stamp
         up = self._frames.up(frame, stamp)
-        if up is None and (told := self._node.get_parameter("up").value):
-            up = np.array(told, np.float64) / np.linalg.norm(told)
+        if up is None:
+            up = told_up(self._node)
         target, pose = self._frames.target(frame, stamp)
         header, around, name = Header(frame_id=target, stamp=stamp), None, "object"
         if isinstance(given, ObjectClouds):
@@ -115,12 +115,29 @@ class Targets:
         return self._node.get_parameter("viewpoint").value or [] if sensor is None else sensor
 
 
+def told_up(node: Node) -> np.ndarray | None:
+    """(3,) unit vector of a node's parameter up, None where it is empty.
+
+    Raises:
+        InputError: if it is all 0.
+    """
+    told = np.array(node.get_parameter("up").value or [], np.float64)
+    if not len(told):
+        return None
+    if not told.any():
+        raise InputError("up: all 0, accepted are three numbers of which one isn't")
+    return told / np.linalg.norm(told)
+
+
 def chosen(scene: Segmentation, asked: GenerateGrasps.Request) -> int:
     """The label of the object that a request means."""
     if asked.object_id and asked.object_point:
         raise InputError("object_id, object_point: both are given, accepted is one of them")
     if asked.object_point:
-        return scene.at(place(asked.object_point[0]))
+        try:
+            return scene.at(place(asked.object_point[0]))
+        except InputError as error:
+            raise InputError(f"object_point: {error}") from error
     numbers = np.unique(scene.labels[scene.labels >= FIRST_OBJECT]).tolist()
     if asked.object_id not in numbers:
         known = ", ".join(map(str, numbers)) or "none: no object was found"

@@ -220,7 +220,7 @@ def test_progress_tells_stages_and_the_best_so_far(pipeline, points):
     assert bests[0] is None and all(len(best) == 1 for best in bests[1:])
     # What is best of all that were refined, is best in the end.
     np.testing.assert_array_equal(bests[-1].mano[0], grasps.mano[0])
-    assert bests[1].score < bests[2].score <= bests[3].score == grasps.score[0]
+    assert bests[2].score <= bests[3].score == grasps.score[0]
     np.testing.assert_array_equal(pipeline(points, num=40).mano, grasps.mano)
 
 

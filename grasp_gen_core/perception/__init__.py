@@ -58,10 +58,11 @@ class Segmentation:
         """
         found = self.labels >= FIRST_OBJECT
         distance = np.linalg.norm(self.points[found] - place, axis=-1)
-        if not distance.min(initial=np.inf) <= AIM:
+        nearest = distance.min(initial=np.inf)
+        if not nearest <= AIM:
             raise InputError(
-                f"place: {np.round(place, 3).tolist()} is {distance.min(initial=np.inf):.3f} m "
-                f"from the nearest of {len(self.numbers)} objects, accepted are {AIM} m"
+                f"nothing at {np.round(place, 3).tolist()}: the nearest of {len(self.numbers)} "
+                f"objects is {nearest:.3f} m away, accepted are {AIM} m"
             )
         return int(self.labels[found][distance.argmin()])
 
