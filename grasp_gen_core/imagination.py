@@ -27,7 +27,7 @@ ROUNDS = 10  # of these, after which a network is no use
 IN_A_ROW = 4  # cells of the picture
 # What a file of grasps holds for each grasp; here also the points.
 EACH = ("mano", "vertices", "joints", "contact", "score", "wrist_pose", "approach")
-EACH += ("pregrasp", "squeeze")
+EACH += ("pregrasp", "squeeze", "retreat")
 
 
 def imagine(

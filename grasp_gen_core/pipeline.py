@@ -28,6 +28,7 @@ from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
+from grasp_gen_core.perception import upwards
 from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
 from grasp_gen_core.ranking.formula import score_grasps
@@ -42,6 +43,7 @@ from grasp_gen_core.types import (
     check_mano,
     check_side,
     lean,
+    retreat,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class Scene(NamedTuple):
         shapes: objects that it may be, in this frame, where some were drawn.
         objects: the same as they were drawn.
         obstacles: what stands around it, where that is known.
+        up: (3,) unit vector against gravity, in the caller's frame, None where that isn't known.
         notes: on what was given.
     """
 
@@ -93,6 +96,7 @@ class Scene(NamedTuple):
     shapes: tuple[trimesh.Trimesh, ...]
     objects: Objects | None
     obstacles: Obstacles | None
+    up: np.ndarray | None
     notes: list[str]
 
 
@@ -155,6 +159,7 @@ class GraspPipeline:
         stop: Callable[[], bool] | None = None,
         field: DistanceGrid | None = None,
         scene: Surroundings | None = None,
+        up: np.ndarray | None = None,
         progress: Callable[[str, GraspSet | None], None] | None = None,
     ) -> GraspSet:
         """Grasps for one object.
@@ -170,6 +175,7 @@ class GraspPipeline:
             scene: what stands around the object, in the frame of the points. Grasps say then
                 whether they are `collision_free` on their way from pre-grasp to grasp, in
                 `metrics`, and those that aren't come last.
+            up: (3,) against gravity, in the frame of the points; None: across the scene's plane.
             progress: told which stage begins (generate, refine, rank), and the best grasp so far
                 where there is one; refine begins with each portion of the hands.
 
@@ -183,7 +189,7 @@ class GraspPipeline:
         """
         if not 1 <= num <= MOST:
             raise InputError(f"num: {num}, accepted are 1 to {MOST} grasps")
-        seen = self.look_at(points, seed, field, scene)
+        seen = self.look_at(points, seed, field, scene, up)
         rng = torch.Generator().manual_seed(seed)
         if progress is not None:
             progress("generate", None)
@@ -199,11 +205,12 @@ class GraspPipeline:
         seed: int = 0,
         stop: Callable[[], bool] | None = None,
         field: DistanceGrid | None = None,
+        up: np.ndarray | None = None,
     ) -> GraspSet:
         """Grasps made of hands that were seen or planned, such as a hand tracker's.
 
         Args:
-            points, seed, stop, field: as of a call.
+            points, seed, stop, field, up: as of a call.
             mano: (B, 61) hands of the pipeline's side, in the frame of the points.
 
         Returns:
@@ -218,7 +225,7 @@ class GraspPipeline:
         given = check_mano(mano)
         if not 1 <= len(given) <= MOST:
             raise InputError(f"mano: {len(given)} hands, accepted are 1 to {MOST}")
-        scene = self.look_at(points, seed, field)
+        scene = self.look_at(points, seed, field, up=up)
         away = np.linalg.norm(given[:, TRANSL] - scene.frame.origin, axis=1).max()
         if away > FARTHEST:
             raise InputError(
@@ -233,8 +240,12 @@ class GraspPipeline:
         seed: int,
         field: DistanceGrid | None,
         around: Surroundings | None = None,
+        up: np.ndarray | None = None,
     ) -> Scene:
         """What the stages need to know of an object."""
+        up = upwards(up)
+        if up is None and around is not None and around.plane is not None:
+            up = around.plane.normal
         self.timings, self._clock = {}, time.perf_counter()
         seen = given if isinstance(given, Observation) else Observation(given)
         points, notes = clean_points(seen.points)
@@ -259,7 +270,7 @@ class GraspPipeline:
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
         obstacles = None if around is None else Obstacles(around, frame)
         grid = grid.to(self.device)
-        scene = Scene(points, frame, cloud, outward, grid, shapes, objects, obstacles, notes)
+        scene = Scene(points, frame, cloud, outward, grid, shapes, objects, obstacles, up, notes)
         self._lap("cloud")
         return scene
 
@@ -415,6 +426,7 @@ class GraspPipeline:
         wrist_pose = np.tile(np.eye(4), (len(mano), 1, 1))
         wrist_pose[:, :3, :3] = Rotation.from_rotvec(placed[:, GLOBAL_ORIENT]).as_matrix()
         wrist_pose[:, :3, 3] = joints[:, 0]
+        approach = frame.turn_out(self.approach(mano).cpu().numpy())
         faces = self.hand.faces.flip(1) if frame.mirrored else self.hand.faces
         return GraspSet(
             mano=lean(placed),
@@ -426,9 +438,10 @@ class GraspPipeline:
             score=score.cpu().numpy(),
             side=self.side,
             wrist_pose=lean(wrist_pose),
-            approach=frame.turn_out(self.approach(mano).cpu().numpy()).astype(np.float32),
+            approach=approach.astype(np.float32),
             pregrasp=lean(self.bring_out(self.pregrasp(mano), frame)),
             squeeze=lean(self.bring_out(squeeze(self.hand, mano, scene.grid), frame)),
+            retreat=retreat(approach, scene.up).astype(np.float32),
             metrics=metrics,
             shapes=tuple(frame.mesh_out(shape) for shape in scene.shapes),
         )

@@ -286,7 +286,11 @@ class GraspGenerator(LifecycleNode):
             if len(request.hands) > MAX_GRASPS:
                 raise InputError(f"hands: {len(request.hands)}, accepted are 1 to {MAX_GRASPS}")
             mano = read_hands(request.hands, self._value("side"))
-            return lambda target, stop: self.pipeline.refine_hands(target.seen, mano, stop=stop)
+
+            def make(target: Target, stop: Stop) -> GraspSet:
+                return self.pipeline.refine_hands(target.seen, mano, stop=stop, up=target.up)
+
+            return make
 
         given_up = self._deserted(self._refine.service_name, request.timeout)
         self._answer(request, response, prepare, given_up)
@@ -301,6 +305,7 @@ class GraspGenerator(LifecycleNode):
                 seed=seed,
                 stop=stop,
                 scene=target.around,
+                up=target.up,
                 progress=tell and partial(tell, target),
             )
 
@@ -368,7 +373,7 @@ class GraspGenerator(LifecycleNode):
         return grasps, message
 
     def _message(self, grasps: GraspSet, target: Target) -> GraspArray:
-        return grasp_array(grasps, target.header, target.up, target.name)
+        return grasp_array(grasps, target.header, target.name)
 
     def _publish(self, grasps: GraspSet, message: GraspArray) -> None:
         self._grasps.publish(message)

@@ -30,7 +30,6 @@ from grasp_gen_ros.processes import run_node
 from grasp_gen_ros.qos import publisher, subscribe
 from grasp_gen_ros.refusal import Refusal
 from grasp_gen_ros.scenes import object_clouds, read_depth
-from grasp_gen_ros.targets import told_up
 
 KEPT = 30  # depth images that a mask may still be made of
 REPEAT = 5.0  # seconds before the same warning is logged again
@@ -123,7 +122,7 @@ class SceneSegmenter(Node):
         scene = read()
         up = self._frames.up(header.frame_id, header.stamp)
         if up is None:
-            up = told_up(self)
+            up = self.get_parameter("up").value or None
         region = self.get_parameter("region").value
         corners = np.reshape(region, (2, 3)) if region else None
         seen = segment(scene.points, scene.viewpoint, up, corners)

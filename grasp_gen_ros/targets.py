@@ -32,7 +32,7 @@ class Target(NamedTuple):
         header: frame of all that follows, stamp of the cloud.
         seen: what is known of it.
         around: what a hand must not touch; None where that isn't known.
-        up: (3,) unit vector against gravity, None where that isn't known.
+        up: (3,) against gravity, where the node is told; None: across the plane, if there is one.
         name: of the object.
     """
 
@@ -88,7 +88,7 @@ class Targets:
         frame, stamp = given.header.frame_id, given.header.stamp
         up = self._frames.up(frame, stamp)
         if up is None:
-            up = told_up(self._node)
+            up = self._node.get_parameter("up").value or None
         target, pose = self._frames.target(frame, stamp)
         header, around, name = Header(frame_id=target, stamp=stamp), None, "object"
         if isinstance(given, ObjectClouds):
@@ -98,8 +98,6 @@ class Targets:
             scene = segment(seen.points, seen.viewpoint, up) if of_scene else None
         if scene is not None:
             number = chosen(scene, asked)
-            if up is None and scene.plane is not None:
-                up = scene.plane.normal
             scene = scene if pose is None else scene.moved(pose)
             seen = Observation(scene.object(number), viewpoint=scene.viewpoint)
             around, name = Surroundings.of(scene, number), f"object_{number}"
@@ -113,20 +111,6 @@ class Targets:
         """Where the camera stood, for a request that doesn't say; empty where that isn't known."""
         sensor = self._frames.sensor(frame, stamp)
         return self._node.get_parameter("viewpoint").value or [] if sensor is None else sensor
-
-
-def told_up(node: Node) -> np.ndarray | None:
-    """(3,) unit vector of a node's parameter up, None where it is empty.
-
-    Raises:
-        InputError: if it is all 0.
-    """
-    told = np.array(node.get_parameter("up").value or [], np.float64)
-    if not len(told):
-        return None
-    if not told.any():
-        raise InputError("up: all 0, accepted are three numbers of which one isn't")
-    return told / np.linalg.norm(told)
 
 
 def chosen(scene: Segmentation, asked: GenerateGrasps.Request) -> int:
