@@ -121,7 +121,7 @@ class GraspGenerator(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Serve."""
-        self._state, self._turns = "idle", Turns(MAX_CALLS)
+        self._state, self._turns, self._queued = "idle", Turns(MAX_CALLS), False
         names = ("object_cloud", "generate_grasps", "refine_grasps")
         topic, *services = map(self.resolve_topic_name, names)
         self.get_logger().info(
@@ -153,8 +153,7 @@ class GraspGenerator(LifecycleNode):
         turns, self._turns = self._turns, None
         if turns is not None:
             turns.close()
-        with self._slot:
-            self._due, self._queued = None, False
+        self._due = None
 
     def _declare_parameters(self) -> None:
         def fixed(name, default, description):
