@@ -109,7 +109,7 @@ INTERFACES := CMakeLists.txt package.xml \
 	$(wildcard msg/* srv/* action/* launch/* config/*)
 
 $(VENV)/.interfaces: $(INTERFACES) $(VENV)/.wheels
-	$(STEP) "the ROS messages and services, built and installed" sh -c ' \
+	$(STEP) "the ROS messages, services and actions, built and installed" sh -c ' \
 	    cmake -S . -B .setup -DCMAKE_INSTALL_PREFIX=$(abspath $(VENV)) \
 	        -DCMAKE_PREFIX_PATH=$(abspath $(VENV)) -DPython3_EXECUTABLE=$(abspath $(BIN))/python \
 	        -DBUILD_TESTING=OFF -DEDITABLE=ON \

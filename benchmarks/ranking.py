@@ -19,6 +19,7 @@ from torch import Tensor
 
 from grasp_gen_core.generators import build_generator
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.metrics.score_order import order_numbers
 from grasp_gen_core.objects.clouds import even_surface
 from grasp_gen_core.ranking import get_evaluator
@@ -93,7 +94,7 @@ def surface_known(data: Judged) -> list[dict[str, Tensor]]:
         points, normals = even_surface(mesh, POINTS)
         scene = pipe.look_at(Observation(points, normals=normals), seed, None)
         with torch.no_grad():
-            told = pipe.evidence(pipe.bring_in(mano.numpy(), scene.frame), scene)
+            told = pipe.evidence(bring_in(mano.numpy(), pipe.hand, scene.frame), scene)
         found.append(batch | {"places": told.places[None], "hands": told.hands[None]})
     return found
 

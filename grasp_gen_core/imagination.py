@@ -15,6 +15,7 @@ from grasp_gen_core.contact.energies import misfit
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.jhod import JHOD
 from grasp_gen_core.generators.layers.numbers import mano_of
+from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.pipeline import GraspPipeline, heed
@@ -27,7 +28,7 @@ ROUNDS = 10  # of these, after which a network is no use
 IN_A_ROW = 4  # cells of the picture
 # What a file of grasps holds for each grasp; here also the points.
 EACH = ("mano", "vertices", "joints", "contact", "score", "wrist_pose", "approach")
-EACH += ("pregrasp", "squeeze")
+EACH += ("pregrasp", "squeeze", "retreat")
 
 
 def imagine(
@@ -90,7 +91,7 @@ def grasp_of(
     points, normals = sample_surface(mesh, POINTS, seed)
     seen = Observation(points, normals)
     scene = pipeline.look_at(seen, seed, DistanceGrid.from_mesh(mesh))
-    given = pipeline.bring_in(mano, scene.frame)
+    given = bring_in(mano, pipeline.hand, scene.frame)
     return replace(pipeline.finish(given, scene, seed, None), shapes=(mesh,))
 
 

@@ -22,14 +22,16 @@ from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.contact.squeeze import squeeze
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators import load_generator, load_repositioner
-from grasp_gen_core.hand import ManoHand, mirror_mano, mirror_points, rotations
+from grasp_gen_core.hand import ManoHand, rotations
+from grasp_gen_core.hand.placing import bring_in, bring_out
 from grasp_gen_core.metrics.contact_seen import contact_seen
 from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
-from grasp_gen_core.objects.frame import MIRROR, FieldInFrame, Frame
+from grasp_gen_core.objects.frame import FieldInFrame, Frame
 from grasp_gen_core.objects.sampling import OPEN, origin_may_be_camera, outward_normals
 from grasp_gen_core.objects.sight import sees
+from grasp_gen_core.perception import upwards
 from grasp_gen_core.ranking import get_evaluator
 from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
@@ -45,6 +47,7 @@ from grasp_gen_core.types import (
     check_mano,
     check_side,
     lean,
+    retreat,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +90,7 @@ class Scene(NamedTuple):
         shapes: objects that it may be, in this frame, where some were drawn.
         objects: the same as they were drawn.
         obstacles: what stands around it, where that is known.
+        up: (3,) unit vector against gravity, in the caller's frame, None where that isn't known.
         notes: on what was given.
     """
 
@@ -98,6 +102,7 @@ class Scene(NamedTuple):
     shapes: tuple[trimesh.Trimesh, ...]
     objects: Objects | None
     obstacles: Obstacles | None
+    up: np.ndarray | None
     notes: list[str]
 
 
@@ -163,6 +168,7 @@ class GraspPipeline:
         stop: Callable[[], bool] | None = None,
         field: DistanceGrid | None = None,
         scene: Surroundings | None = None,
+        up: np.ndarray | None = None,
         progress: Callable[[str, GraspSet | None], None] | None = None,
     ) -> GraspSet:
         """Grasps for one object.
@@ -178,6 +184,7 @@ class GraspPipeline:
             scene: what stands around the object, in the frame of the points. Grasps say then
                 whether they are `collision_free` on their way from pre-grasp to grasp, in
                 `metrics`, and those that aren't come last.
+            up: (3,) against gravity, in the frame of the points; None: across the scene's plane.
             progress: told which stage begins (generate, refine, rank), and the best grasp so far
                 where there is one; refine begins with each portion of the hands.
 
@@ -191,7 +198,7 @@ class GraspPipeline:
         """
         if not 1 <= num <= MOST:
             raise InputError(f"num: {num}, accepted are 1 to {MOST} grasps")
-        seen = self.look_at(points, seed, field, scene)
+        seen = self.look_at(points, seed, field, scene, up)
         rng = torch.Generator().manual_seed(seed)
         if progress is not None:
             progress("generate", None)
@@ -208,11 +215,12 @@ class GraspPipeline:
         seed: int = 0,
         stop: Callable[[], bool] | None = None,
         field: DistanceGrid | None = None,
+        up: np.ndarray | None = None,
     ) -> GraspSet:
         """Grasps made of hands that were seen or planned, such as a hand tracker's.
 
         Args:
-            points, seed, stop, field: as of a call.
+            points, seed, stop, field, up: as of a call.
             mano: (B, 61) hands of the pipeline's side, in the frame of the points.
 
         Returns:
@@ -227,14 +235,14 @@ class GraspPipeline:
         given = check_mano(mano)
         if not 1 <= len(given) <= MOST:
             raise InputError(f"mano: {len(given)} hands, accepted are 1 to {MOST}")
-        scene = self.look_at(points, seed, field)
+        scene = self.look_at(points, seed, field, up=up)
         away = np.linalg.norm(given[:, TRANSL] - scene.frame.origin, axis=1).max()
         if away > FARTHEST:
             raise InputError(
                 f"mano: a hand {away:.2f} m from the object, accepted are {FARTHEST} m: "
                 "both have to be in one frame"
             )
-        return self.finish(self.bring_in(given, scene.frame), scene, seed, stop)
+        return self.finish(bring_in(given, self.hand, scene.frame), scene, seed, stop)
 
     def look_at(
         self,
@@ -242,8 +250,12 @@ class GraspPipeline:
         seed: int,
         field: DistanceGrid | None,
         around: Surroundings | None = None,
+        up: np.ndarray | None = None,
     ) -> Scene:
         """What the stages need to know of an object."""
+        up = upwards(up)
+        if up is None and around is not None and around.plane is not None:
+            up = around.plane.normal
         self.timings, self._clock = {}, time.perf_counter()
         seen = given if isinstance(given, Observation) else Observation(given)
         points, notes = clean_points(seen.points)
@@ -271,7 +283,7 @@ class GraspPipeline:
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
         obstacles = None if around is None else Obstacles(around, frame)
         grid = grid.to(self.device)
-        scene = Scene(points, frame, cloud, outward, grid, shapes, objects, obstacles, notes)
+        scene = Scene(points, frame, cloud, outward, grid, shapes, objects, obstacles, up, notes)
         self._lap("cloud")
         return scene
 
@@ -438,10 +450,11 @@ class GraspPipeline:
         frame, (vertices, joints) = scene.frame, self.hand(mano)
         contact = self.contact_map(vertices, scene.cloud)
         vertices, joints = (frame.out(part.cpu().numpy()) for part in (vertices, joints))
-        placed = self.bring_out(mano, frame)
+        placed = bring_out(mano, self.hand, frame)
         wrist_pose = np.tile(np.eye(4), (len(mano), 1, 1))
         wrist_pose[:, :3, :3] = Rotation.from_rotvec(placed[:, GLOBAL_ORIENT]).as_matrix()
         wrist_pose[:, :3, 3] = joints[:, 0]
+        approach = frame.turn_out(self.approach(mano).cpu().numpy())
         faces = self.hand.faces.flip(1) if frame.mirrored else self.hand.faces
         return GraspSet(
             mano=lean(placed),
@@ -453,41 +466,13 @@ class GraspPipeline:
             score=score.cpu().numpy(),
             side=self.side,
             wrist_pose=lean(wrist_pose),
-            approach=frame.turn_out(self.approach(mano).cpu().numpy()).astype(np.float32),
-            pregrasp=lean(self.bring_out(self.pregrasp(mano), frame)),
-            squeeze=lean(self.bring_out(squeeze(self.hand, mano, scene.grid), frame)),
+            approach=approach.astype(np.float32),
+            pregrasp=lean(bring_out(self.pregrasp(mano), self.hand, frame)),
+            squeeze=lean(bring_out(squeeze(self.hand, mano, scene.grid), self.hand, frame)),
+            retreat=retreat(approach, scene.up).astype(np.float32),
             metrics=metrics,
             shapes=tuple(frame.mesh_out(shape) for shape in scene.shapes),
         )
-
-    def bring_in(self, mano: np.ndarray, frame: Frame) -> Tensor:
-        """(B, 61) right hands in the frame, of hands (B, 61) of the pipeline's side outside."""
-        mano = mano.astype(np.float64)
-        root = self._roots(mano)
-        turn = Rotation.from_matrix(frame.rotation.T) * Rotation.from_rotvec(mano[:, GLOBAL_ORIENT])
-        wrist = frame.into(mano[:, TRANSL] + (root * MIRROR if frame.mirrored else root))
-        parts = [mano[:, BETAS], turn.as_rotvec(), mano[:, HAND_POSE], wrist]
-        local = torch.from_numpy(np.concatenate(parts, axis=1)).float()
-        if frame.mirrored:  # back, as the wrist is mirrored already
-            local = mirror_mano(torch.cat([local[:, :58], mirror_points(local[:, TRANSL])], dim=1))
-        local[:, TRANSL] -= torch.from_numpy(root).float()
-        return local.to(self.device)
-
-    def bring_out(self, mano: Tensor, frame: Frame) -> np.ndarray:
-        """(B, 61) float64 hands of the pipeline's side outside, of right ones in the frame."""
-        right = mano.cpu().numpy().astype(np.float64)
-        root = self._roots(right)
-        wrist = frame.out(right[:, TRANSL] + root)
-        turned = mirror_mano(mano).cpu().numpy().astype(np.float64) if frame.mirrored else right
-        turn = Rotation.from_matrix(frame.rotation) * Rotation.from_rotvec(turned[:, GLOBAL_ORIENT])
-        transl = wrist - (root * MIRROR if frame.mirrored else root)
-        parts = [turned[:, BETAS], turn.as_rotvec(), turned[:, HAND_POSE], transl]
-        return np.concatenate(parts, axis=1)
-
-    def _roots(self, mano: np.ndarray) -> np.ndarray:
-        """(B, 3) the right hand's wrist at rest, of hands (B, 61)."""
-        betas = torch.from_numpy(mano[:, BETAS]).float().to(self.device)
-        return self.hand.root(betas).cpu().numpy().astype(np.float64)
 
     def _lap(self, stage: str) -> None:
         if self.device.type == "cuda":

@@ -30,6 +30,8 @@ MANO_LIMITS = (
 )
 OPTIONAL = ("metrics", "info", "shapes", "object")  # what not every GraspSet has
 NUM_VERTICES, NUM_FACES = 778, 1538
+LATER = ("squeeze", "retreat")  # what files of older versions lack
+LIFT = 0.1  # metres of a retreat
 SIDES = ("right", "left")
 LARGEST_ARRAY = 2**31  # bytes of an array in an .npz: a few packed bytes can stand for any number
 FAR = 64.0  # metres from the origin, from where on float32 is off by more than 4 um
@@ -113,6 +115,8 @@ class GraspSet:
         pregrasp: (B, 61) hand parameters with fingers opened, backed off against `approach`.
         squeeze: (B, 61) hands whose fingers are to be driven towards after the grasp, with forces
             that balance.
+        retreat: (B, 3) way of hand and object after the grasp, metres: 0.1 up, or where what is up
+            isn't known, back against `approach`.
         metrics: what the score was made of, each (B,), the unit in the name.
         info: where the grasps come from (generator, refiner, version, seed, device, seconds by
             stage), and `notes` on the input; what JSON can hold.
@@ -133,6 +137,7 @@ class GraspSet:
     approach: np.ndarray
     pregrasp: np.ndarray
     squeeze: np.ndarray
+    retreat: np.ndarray
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     info: dict = field(default_factory=dict)
     shapes: tuple[trimesh.Trimesh, ...] = ()
@@ -176,6 +181,8 @@ class GraspSet:
         names = cls.arrays()
         if "squeeze" not in arrays and "mano" in arrays:  # as files were before there was one
             arrays = {**arrays, "squeeze": arrays["mano"]}
+        if "retreat" not in arrays and "approach" in arrays:
+            arrays = {**arrays, "retreat": retreat(arrays["approach"])}
         if missing := [name for name in names if name not in arrays]:
             raise InputError(f"{source}: not a grasp file: lacks {', '.join(missing)}")
         metrics = {k.removeprefix("metric_"): arrays[k] for k in arrays if k[:7] == "metric_"}
@@ -234,6 +241,11 @@ class GraspSet:
     def arrays(cls) -> list[str]:
         """Names of the arrays that every set has."""
         return [one.name for one in fields(cls) if one.name not in OPTIONAL]
+
+
+def retreat(approach: np.ndarray, up: np.ndarray | None = None) -> np.ndarray:
+    """(B, 3) ways after grasps whose approach is (B, 3): up (3,), or back where that is None."""
+    return LIFT * (-approach if up is None else np.broadcast_to(up, approach.shape))
 
 
 def write_shapes(shapes: Iterable[trimesh.Trimesh], path: Path) -> None:

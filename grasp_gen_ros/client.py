@@ -234,15 +234,18 @@ class GraspClient:
                 call.set_exception(ConnectionError("the grasp generator has ended"))
 
     def _wait(self, call: Call, name: str, timeout: float) -> GraspArray:
-        # A node keeps naming the executor that it was removed from.
-        if self.node.executor and self.node in self.node.executor.get_nodes():
-            done = threading.Event()
-            call.add_done_callback(lambda _: done.set())
-            done.wait(timeout)
-        else:
-            rclpy.spin_until_future_complete(self.node, call, timeout_sec=timeout)
-        if not call.done():
-            call.cancel()
+        try:
+            # A node keeps naming the executor that it was removed from.
+            if self.node.executor and self.node in self.node.executor.get_nodes():
+                done = threading.Event()
+                call.add_done_callback(lambda _: done.set())
+                done.wait(timeout)
+            else:
+                rclpy.spin_until_future_complete(self.node, call, timeout_sec=timeout)
+        finally:
+            if not (answered := call.done()):
+                call.cancel()
+        if not answered:
             raise TimeoutError(f"no answer from {name} after {timeout:g} s")
         return call.result()
 

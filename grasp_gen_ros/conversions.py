@@ -29,7 +29,6 @@ from grasp_gen_core.types import (
 from grasp_gen_ros.msg import Grasp, GraspArray, ManoHand
 
 FLOATS = {PointField.FLOAT32: np.dtype("f4"), PointField.FLOAT64: np.dtype("f8")}
-LIFT = 0.1  # metres of a retreat
 OPTICAL = "_optical_frame"  # how the frames of cameras end (REP 103)
 FARTHEST = (
     1e9  # metres that a camera can be from a frame's origin: more than from anywhere on Earth
@@ -171,15 +170,12 @@ def make_cloud(
     )
 
 
-def grasp_array(
-    grasps: GraspSet, header: Header, up: np.ndarray | None = None, of: str = "object"
-) -> GraspArray:
+def grasp_array(grasps: GraspSet, header: Header, of: str = "object") -> GraspArray:
     """The message for a set of grasps, everything in the frame and with the stamp of `header`.
 
     Args:
         grasps: of one object.
         header: of the message and of each grasp.
-        up: (3,) unit vector against gravity, None where that isn't known.
         of: the object's name.
 
     Raises:
@@ -194,7 +190,6 @@ def grasp_array(
     # MANO turns the hand about the wrist joint, so that the wrist moves by the translation alone.
     pregrasp_wrist = wrist + grasps.pregrasp[:, TRANSL] - grasps.mano[:, TRANSL]
     pregrasp_orientation = Rotation.from_rotvec(grasps.pregrasp[:, GLOBAL_ORIENT]).as_quat()
-    retreat = LIFT * (-grasps.approach if up is None else np.tile(up, (len(grasps), 1)))
     names = list(grasps.metrics)
     values = np.array([grasps.metrics[name] for name in names], dtype=np.float32).T
     return GraspArray(
@@ -209,7 +204,7 @@ def grasp_array(
                 wrist_pose=_pose(wrist[i], orientation[i]),
                 joints=[_point(joint) for joint in grasps.joints[i].tolist()],
                 approach=_vector(grasps.approach[i]),
-                retreat=_vector(retreat[i]),
+                retreat=_vector(grasps.retreat[i]),
                 pregrasp=_hand(grasps.pregrasp[i], grasps.side),
                 pregrasp_wrist_pose=_pose(pregrasp_wrist[i], pregrasp_orientation[i]),
                 squeeze=_hand(grasps.squeeze[i], grasps.side),
@@ -261,6 +256,7 @@ def grasp_set(message: GraspArray, hand: HandLayer) -> GraspSet:
         approach=np.array([_xyz(grasp.approach) for grasp in grasps], np.float32),
         pregrasp=_mano([grasp.pregrasp for grasp in grasps]),
         squeeze=_mano([grasp.squeeze for grasp in grasps]),
+        retreat=np.array([_xyz(grasp.retreat) for grasp in grasps], np.float32),
         metrics={name: metrics[:, i] for i, name in enumerate(grasps[0].metric_names)},
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from builtin_interfaces.msg import Time as Stamp
-from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 from scipy.spatial.transform import Rotation
@@ -15,6 +16,7 @@ from grasp_gen_ros.parameters import declare
 from grasp_gen_ros.refusal import Refusal
 
 PATIENCE = 1.0  # seconds for a transform that is late
+LOOK = 0.02  # seconds between looks for it
 UP = "Frame whose z axis is up, by TF; empty: not asked for."
 SENSOR = "Frame at whose origin the camera is, by TF; empty: not asked for."
 TARGET = "Frame of the grasps, by TF; empty for the cloud's."
@@ -70,10 +72,12 @@ class Frames:
         """
         from tf2_ros import TransformException
 
+        when, end = Time.from_msg(stamp), time.monotonic() + PATIENCE
         try:
-            found = self._buffer.lookup_transform(
-                within, of, Time.from_msg(stamp), Duration(seconds=PATIENCE)
-            ).transform
+            # Waiting itself, tf2 counts by a clock that may stand still.
+            while not self._buffer.can_transform(within, of, when) and time.monotonic() < end:
+                time.sleep(LOOK)
+            found = self._buffer.lookup_transform(within, of, when).transform
         except TransformException as error:
             raise Refusal(
                 ResultCode.NO_TRANSFORM,

@@ -121,7 +121,7 @@ class GraspGenerator(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Serve."""
-        self._state, self._turns = "idle", Turns(MAX_CALLS)
+        self._state, self._turns, self._queued = "idle", Turns(MAX_CALLS), False
         names = ("object_cloud", "generate_grasps", "refine_grasps")
         topic, *services = map(self.resolve_topic_name, names)
         self.get_logger().info(
@@ -153,8 +153,7 @@ class GraspGenerator(LifecycleNode):
         turns, self._turns = self._turns, None
         if turns is not None:
             turns.close()
-        with self._slot:
-            self._due, self._queued = None, False
+        self._due = None
 
     def _declare_parameters(self) -> None:
         def fixed(name, default, description):
@@ -288,7 +287,11 @@ class GraspGenerator(LifecycleNode):
             if len(request.hands) > MAX_GRASPS:
                 raise InputError(f"hands: {len(request.hands)}, accepted are 1 to {MAX_GRASPS}")
             mano = read_hands(request.hands, self._value("side"))
-            return lambda target, stop: self.pipeline.refine_hands(target.seen, mano, stop=stop)
+
+            def make(target: Target, stop: Stop) -> GraspSet:
+                return self.pipeline.refine_hands(target.seen, mano, stop=stop, up=target.up)
+
+            return make
 
         given_up = self._deserted(self._refine.service_name, request.timeout)
         self._answer(request, response, prepare, given_up)
@@ -303,6 +306,7 @@ class GraspGenerator(LifecycleNode):
                 seed=seed,
                 stop=stop,
                 scene=target.around,
+                up=target.up,
                 progress=tell and partial(tell, target),
             )
 
@@ -370,7 +374,7 @@ class GraspGenerator(LifecycleNode):
         return grasps, message
 
     def _message(self, grasps: GraspSet, target: Target) -> GraspArray:
-        return grasp_array(grasps, target.header, target.up, target.name)
+        return grasp_array(grasps, target.header, target.name)
 
     def _publish(self, grasps: GraspSet, message: GraspArray) -> None:
         self._grasps.publish(message)

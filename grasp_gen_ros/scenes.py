@@ -11,12 +11,13 @@ from grasp_gen_core.errors import InputError
 from grasp_gen_core.perception import FIRST_OBJECT, Segmentation
 from grasp_gen_core.perception.files import MILLIMETRES, of_depth
 from grasp_gen_core.perception.plane import Plane
-from grasp_gen_ros.conversions import make_cloud, read_points
+from grasp_gen_ros.conversions import make_cloud, place, read_points
 from grasp_gen_ros.msg import ObjectCloud, ObjectClouds
 from grasp_gen_ros.msg import Plane as PlaneMessage
 
 DEPTHS = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}  # millimetres, millimetres, metres
 MASKS = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2", "32SC1": "i4"}
+ROUNDING = 1e-3  # of a unit vector's length
 
 
 def read_depth(image: Image, info: CameraInfo, mask: Image | None = None) -> np.ndarray:
@@ -84,7 +85,8 @@ def read_scene(message: ObjectClouds) -> Segmentation:
     """What `object_clouds` was made of, of the points those of objects.
 
     Raises:
-        InputError: if there is no object, a cloud isn't accepted, or an id is under 2.
+        InputError: if there is no object, a cloud isn't accepted, an id is under 2, or the plane or
+            the viewpoint isn't finite.
     """
     if not message.objects:
         raise InputError("object_clouds: holds no object")
@@ -94,8 +96,16 @@ def read_scene(message: ObjectClouds) -> Segmentation:
     ids = np.array([one.id for one in message.objects], np.int32)
     plane, viewpoint = None, None
     for one in message.plane:
-        plane = Plane(np.array([one.normal.x, one.normal.y, one.normal.z]), one.offset)
+        normal = np.array([one.normal.x, one.normal.y, one.normal.z])
+        if not (abs(np.linalg.norm(normal) - 1) < ROUNDING and np.isfinite(one.offset)):
+            raise InputError(
+                f"object_clouds: plane {normal.tolist()}, {one.offset}, accepted are a unit vector "
+                "and metres"
+            )
+        plane = Plane(normal, one.offset)
     for one in message.viewpoint:
-        viewpoint = np.array([one.x, one.y, one.z])
+        viewpoint = place(one)
+        if not np.isfinite(viewpoint).all():
+            raise InputError(f"object_clouds: viewpoint {viewpoint.tolist()}, accepted are metres")
     labels = np.repeat(ids, [len(cloud) for cloud in clouds])
     return Segmentation(np.concatenate(clouds), labels, plane, viewpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -103,6 +104,8 @@ class SceneSegmenter(Node):
         except (InputError, Refusal) as error:
             text = f"scene refused: {error}"
             self.get_logger().warning(text, throttle_duration_sec=REPEAT)
+        except Exception:  # a bug; the next scene may be well
+            self.get_logger().error(traceback.format_exc())
 
     def _read_cloud(self, cloud: PointCloud2) -> Observation:
         sensor = self._frames.sensor(cloud.header.frame_id, cloud.header.stamp)

@@ -32,7 +32,7 @@ class Target(NamedTuple):
         header: frame of all that follows, stamp of the cloud.
         seen: what is known of it.
         around: what a hand must not touch; None where that isn't known.
-        up: (3,) unit vector against gravity, None where that isn't known.
+        up: (3,) against gravity, where the node is told; None: across the plane, if there is one.
         name: of the object.
     """
 
@@ -87,8 +87,8 @@ class Targets:
             raise Refusal(ResultCode.NOTHING_YET, text)
         frame, stamp = given.header.frame_id, given.header.stamp
         up = self._frames.up(frame, stamp)
-        if up is None and (told := self._node.get_parameter("up").value):
-            up = np.array(told, np.float64) / np.linalg.norm(told)
+        if up is None:
+            up = self._node.get_parameter("up").value or None
         target, pose = self._frames.target(frame, stamp)
         header, around, name = Header(frame_id=target, stamp=stamp), None, "object"
         if isinstance(given, ObjectClouds):
@@ -98,8 +98,6 @@ class Targets:
             scene = segment(seen.points, seen.viewpoint, up) if of_scene else None
         if scene is not None:
             number = chosen(scene, asked)
-            if up is None and scene.plane is not None:
-                up = scene.plane.normal
             scene = scene if pose is None else scene.moved(pose)
             seen = Observation(scene.object(number), viewpoint=scene.viewpoint)
             around, name = Surroundings.of(scene, number), f"object_{number}"
@@ -120,7 +118,10 @@ def chosen(scene: Segmentation, asked: GenerateGrasps.Request) -> int:
     if asked.object_id and asked.object_point:
         raise InputError("object_id, object_point: both are given, accepted is one of them")
     if asked.object_point:
-        return scene.at(place(asked.object_point[0]))
+        try:
+            return scene.at(place(asked.object_point[0]))
+        except InputError as error:
+            raise InputError(f"object_point: {error}") from error
     numbers = np.unique(scene.labels[scene.labels >= FIRST_OBJECT]).tolist()
     if asked.object_id not in numbers:
         known = ", ".join(map(str, numbers)) or "none: no object was found"

@@ -196,6 +196,7 @@ def resting_hand():
         approach=np.array([[0, -1, 0]], np.float32),
         pregrasp=mano.numpy(),
         squeeze=mano.numpy(),
+        retreat=np.zeros((1, 3), np.float32),
     )
 
 

@@ -84,6 +84,7 @@ def grasps(plate):
         approach=np.tile(np.array([0, -1, 0], np.float32), (2, 1)),
         pregrasp=mano.numpy(),
         squeeze=mano.numpy(),
+        retreat=np.zeros((2, 3), np.float32),
     )
 
 

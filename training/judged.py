@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.score_order import best, spearman
@@ -115,7 +116,7 @@ def tell(task: tuple[str, np.ndarray]) -> np.ndarray:
         return np.full((HANDS, PLACE_SIZE + HAND_NUMBERS), np.nan)
     pipe, (view, seed) = pipeline(), seen(name)
     scene = pipe.look_at(view.points, seed, None)
-    mano = pipe.bring_in(rows["mano"], scene.frame)
+    mano = bring_in(rows["mano"], pipe.hand, scene.frame)
     with torch.no_grad():
         evidence = pipe.evidence(mano, scene)
     return torch.cat([evidence.places.flatten(1), evidence.hands], dim=1).numpy()

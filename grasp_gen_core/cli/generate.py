@@ -117,7 +117,8 @@ def grasp_scene(
         one = Observation(seen.object(number), viewpoint=seen.viewpoint)
         try:
             around = Surroundings.of(seen, number)
-            sets[number] = pipeline(one, num=arguments.num, seed=arguments.seed, scene=around)
+            options = {"num": arguments.num, "seed": arguments.seed, "up": arguments.up}
+            sets[number] = pipeline(one, scene=around, **options)
         except InputError as error:
             refused.append(f"object {number}: {error}")
     if not sets:

@@ -34,12 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     from grasp_gen_core.metrics.hands import HandMeshes
     from grasp_gen_core.objects.meshes import load_mesh
     from grasp_gen_core.render import grasp_cells, hand_cells, write_sheet
-    from grasp_gen_core.types import GraspSet, read_npz
+    from grasp_gen_core.types import LATER, GraspSet, read_npz
     from grasp_gen_core.window import show
 
     arrays, source = read_npz(arguments.grasps), str(arguments.grasps)
     mesh = load_mesh(arguments.object) if arguments.object else None
-    if arrays.keys() >= set(GraspSet.arrays()):
+    if arrays.keys() >= set(GraspSet.arrays()) - set(LATER):
         grasps = GraspSet.from_arrays(arrays, source)
         cells = grasp_cells(grasps, mesh, arguments.count)
     else:

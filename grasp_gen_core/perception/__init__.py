@@ -58,10 +58,11 @@ class Segmentation:
         """
         found = self.labels >= FIRST_OBJECT
         distance = np.linalg.norm(self.points[found] - place, axis=-1)
-        if not distance.min(initial=np.inf) <= AIM:
+        nearest = distance.min(initial=np.inf)
+        if not nearest <= AIM:
             raise InputError(
-                f"place: {np.round(place, 3).tolist()} is {distance.min(initial=np.inf):.3f} m "
-                f"from the nearest of {len(self.numbers)} objects, accepted are {AIM} m"
+                f"nothing at {np.round(place, 3).tolist()}: the nearest of {len(self.numbers)} "
+                f"objects is {nearest:.3f} m away, accepted are {AIM} m"
             )
         return int(self.labels[found][distance.argmin()])
 
@@ -104,9 +105,7 @@ def segment(
     if points.dtype.kind not in "fiu" or points.ndim not in (2, 3) or points.shape[-1] != 3:
         raise InputError(f"points: shape {points.shape}, type {points.dtype}, accepted are numbers "
                          "of shape (N, 3) or (H, W, 3)")  # fmt: skip
-    viewpoint, up = (_vector(one, name) for one, name in ((viewpoint, "viewpoint"), (up, "up")))
-    if up is not None:
-        up = up / np.linalg.norm(up)
+    viewpoint, up = _vector(viewpoint, "viewpoint"), upwards(up)
     flat = points.reshape(-1, 3).astype(np.float64)
     valid = _valid(flat, region)
     flat = flat[valid]
@@ -123,6 +122,16 @@ def segment(
     labels = np.full(len(valid), NOTHING, np.int32)
     labels[valid] = number[place]
     return Segmentation(points, labels.reshape(points.shape[:-1]), plane, viewpoint)
+
+
+def upwards(given: np.ndarray | None) -> np.ndarray | None:
+    """(3,) unit vector of what is said to be up; None where nothing is.
+
+    Raises:
+        InputError: if it isn't three finite numbers, or all are 0.
+    """
+    up = _vector(given, "up")
+    return None if up is None else up / np.linalg.norm(up)
 
 
 def _vector(given: np.ndarray | None, name: str) -> np.ndarray | None:

@@ -234,7 +234,7 @@ def test_pickled_arrays_beside_the_points_are_left_alone(tmp_path, capsys):
 
 def test_a_grasp_file_may_carry_pickled_arrays(tmp_path):
     names = ("mano", "vertices", "faces", "joints", "points", "contact", "score", "wrist_pose")
-    names += ("approach", "pregrasp", "squeeze")
+    names += ("approach", "pregrasp", "squeeze", "retreat")
     arrays = {name: np.ones((2, 3), np.float32) for name in names}
     arrays |= {"side": np.array("left"), "metric_depth_cm": np.zeros(2)}
     np.savez(tmp_path / "a.npz", info=np.array([Bomb()], dtype=object), **arrays)

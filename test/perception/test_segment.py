@@ -230,7 +230,7 @@ def test_an_object_is_found_at_a_place(look, table, box):
         place = points[owner == number].mean(axis=0)
         label = seen.at(place)
         assert ((seen.labels == label) & (owner == number)).sum() > 0.9 * (owner == number).sum()
-    with pytest.raises(InputError, match="2 objects, accepted are 0.05 m"):
+    with pytest.raises(InputError, match="nearest of 2 objects is 0.[0-9]+ m away"):
         seen.at(place + [0, 0, 0.3])
     with pytest.raises(InputError, match="accepted"):
         seen.at(np.full(3, np.nan))

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from grasp_gen_core.generators import build_generator, load_network, save_generator
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.ranking.evaluator import NO_FAMILY, Evaluator, Expected, is_good
 from grasp_gen_core.ranking.evidence import (
     AHEAD,
@@ -209,7 +210,7 @@ def test_the_pipeline_tells_the_same_wherever_the_object_lies(hand):
     there = pipeline.look_at(points + shift, 0, None)
     mano_there = mano.copy()
     mano_there[:, TRANSL] += shift
-    one = pipeline.evidence(pipeline.bring_in(mano, here.frame), here)
-    other = pipeline.evidence(pipeline.bring_in(mano_there, there.frame), there)
+    one = pipeline.evidence(bring_in(mano, pipeline.hand, here.frame), here)
+    other = pipeline.evidence(bring_in(mano_there, pipeline.hand, there.frame), there)
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, atol=1e-2, rtol=0)

@@ -12,6 +12,7 @@ from grasp_gen_core.cli import main
 from grasp_gen_core.generators import WEIGHTS
 from grasp_gen_core.hand import ManoHand, mirror_mano, rotations
 from grasp_gen_core.hand.layer import GENERIC_HAND
+from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.views import view_object
 from grasp_gen_core.ranking import get_evaluator
@@ -29,7 +30,7 @@ def scores(pipeline: GraspPipeline, points: np.ndarray, mano: np.ndarray) -> np.
     """Of hands of the pipeline's side, as they are."""
     scene = pipeline.look_at(points, 0, None)
     with torch.no_grad():
-        hands = pipeline.bring_in(mano, scene.frame)
+        hands = bring_in(mano, pipeline.hand, scene.frame)
         return pipeline.score(hands, *pipeline.hand(hands), scene)[0].numpy()
 
 

@@ -161,6 +161,12 @@ def fuzz(peer: Peer, command: Command, count: int, seed: int) -> Outcome:
             request = GenerateGrasps.Request(
                 cloud=message, num_grasps=num, seed=at, viewpoint=viewpoint
             )
+            if rng.random() < 0.3:  # of a scene
+                request.object_id = int(rng.choice([0, 2, 3, 2**32 - 1]))
+                if rng.random() < 0.5:
+                    request.object_point = [Point(y=float(rng.choice(ODD)))]
+            with np.errstate(over="ignore"):
+                request.timeout = float(np.float32(rng.choice([0, 0, 60, 1e-3, *ODD])))
         else:
             request = RefineGrasps.Request(cloud=message, hands=hands(rng), viewpoint=viewpoint)
         try:

@@ -8,7 +8,8 @@ import pytest
 
 from grasp_gen_core import generators, refiners
 
-NAMES = ("grasp_generator", "object_cloud_publisher", "example_planner", "grasp_demo")
+NAMES = ("grasp_generator", "scene_segmenter", "object_cloud_publisher", "example_planner")
+NAMES += ("grasp_demo",)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,7 @@
 """A table full of things: segmenter and generator as processes, up to a grasp that gets there."""
 
-import os
+import copy
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from ros_harness import Command, Peer, new_header, ros_command
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.perception import Segmentation, segment
 from grasp_gen_core.perception.files import load_scene
 from grasp_gen_core.types import read_npz
 from grasp_gen_ros.conversions import make_cloud, read_points
 from grasp_gen_ros.msg import GraspArray, ObjectClouds, ResultCode
 from grasp_gen_ros.qos import LATCHED
-from grasp_gen_ros.scenes import read_scene
+from grasp_gen_ros.scenes import object_clouds, read_scene
 
 REPOSITORY = Path(__file__).parents[2]
 TABLE = REPOSITORY / "examples" / "table.npz"
@@ -143,9 +145,26 @@ def test_an_object_of_a_given_scene_by_point(scene_peer: Peer, table: Segmentati
     points = set(map(tuple, read_points(by_id.grasps.object_points).tolist()))
     assert points <= set(map(tuple, table.object(3).astype(np.float32).tolist()))
     nowhere = scene_peer.generate(cloud, object_point=[Point(z=-3.0)])
-    assert nowhere.code == ResultCode.BAD_INPUT and "from the nearest of" in nowhere.message
+    assert nowhere.code == ResultCode.BAD_INPUT
+    assert nowhere.message.startswith("object_point: nothing at [0.0, 0.0, -3.0]: the nearest of 4")
     both = scene_peer.generate(cloud, object_id=3, object_point=[Point()])
     assert not both.success and "accepted is one of them" in both.message
+
+
+def test_a_scene_that_is_none_is_refused(table: Segmentation):
+    """Somebody else's object_clouds."""
+    good = object_clouds(table, new_header())
+    for spoil, text in [
+        (lambda m: m.objects.clear(), "holds no object"),
+        (lambda m: setattr(m.objects[0], "id", 1), "id 1, accepted are 2 and more"),
+        (lambda m: setattr(m.plane[0].normal, "x", 2.0), "unit vector"),
+        (lambda m: setattr(m.plane[0], "offset", np.nan), "metres"),
+        (lambda m: setattr(m.viewpoint[0], "z", np.inf), "viewpoint"),
+    ]:
+        message = copy.deepcopy(good)
+        spoil(message)
+        with pytest.raises(InputError, match=text):
+            read_scene(message)
 
 
 def lowest(message: GraspArray, scene: Segmentation) -> np.ndarray:
@@ -189,9 +208,8 @@ def test_config_file_lists_every_parameter_of_the_segmenter(scene_peer: Peer):
     assert own == listed["/**"]["ros__parameters"]
 
 
+@pytest.mark.skipif(bool(find_spec("tf2_ros")), reason="tf2 is installed: see test_frames.py")
 def test_frames_are_refused_where_tf_is_missing(tmp_path):
-    if os.path.exists("/opt/ros"):
-        pytest.skip("TF is there")
     for name in ("scene_segmenter", "grasp_generator"):
         command = Command(tmp_path / name, *ros_command(name, "-p", "up_frame:=base_link"))
         assert command.process.wait(60) == 2

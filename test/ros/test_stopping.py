@@ -124,7 +124,7 @@ client.generate(np.load(sys.argv[2]), num=256, timeout=1000)
 
 
 def test_a_client_that_dies(ros: None, tmp_path, cylinder: np.ndarray):
-    """That it has ended is known at once; that it was killed, when the middleware misses it."""
+    """Interrupted, it says so; that it was killed is known when the middleware misses it."""
     options = ["-r", "__ns:=/deserted", "-p", "device:=cpu", "-p", "refiner:=choir"]  # a minute
     node = Command(tmp_path / "node", *ros_command("grasp_generator", *options))
     node.wait_for_output("ready")
@@ -132,14 +132,17 @@ def test_a_client_that_dies(ros: None, tmp_path, cylinder: np.ndarray):
     peer.connect()
     np.save(tmp_path / "can.npy", cylinder)
     try:
-        for end, within in ((signal.SIGINT, 5), (signal.SIGKILL, 30)):
+        for end, within, why in (
+            (signal.SIGINT, 5, "as was asked for"),
+            (signal.SIGKILL, 30, "all clients are gone"),
+        ):
             arguments = sys.executable, "-c", ASKS, "/deserted", tmp_path / "can.npy"
             client = Command(tmp_path / "client", *arguments)
             peer.status(lambda v: v["state"] == "generating")
             client.process.send_signal(end)
             client.process.wait(10)
             idle(peer, within)
-            assert peer.latest_status()["last_error"] == "cancelled: all clients are gone"
+            assert peer.latest_status()["last_error"] == f"cancelled: {why}"
             assert peer.generate(PointCloud2()).code == ResultCode.NOTHING_YET  # another error
     finally:
         peer.close()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.sim_displacement import SimTest
@@ -62,6 +63,6 @@ def test_batches_are_the_records_with_what_the_evaluator_is_told(tmp_path, monke
     pipe, (view, seed) = judged.pipeline(), seen(NAME)
     scene = pipe.look_at(view.points, seed, None)
     with torch.no_grad():
-        told = pipe.evidence(pipe.bring_in(data.records[0]["mano"], scene.frame), scene)
+        told = pipe.evidence(bring_in(data.records[0]["mano"], pipe.hand, scene.frame), scene)
     torch.testing.assert_close(batch["places"][1], told.places, atol=2e-3, rtol=2e-3)
     torch.testing.assert_close(batch["hands"][1], told.hands, atol=2e-3, rtol=2e-3)
