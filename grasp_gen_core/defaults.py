@@ -2,4 +2,4 @@
 
 GENERATOR = "dvqvae"
 REFINER = "quick"
-COMPLETION = "exit_depth"
+COMPLETION = "symmetry"
