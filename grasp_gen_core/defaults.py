@@ -2,5 +2,5 @@
 
 GENERATOR = "dvqvae"
 REFINER = "quick"
-COMPLETION = "exit_depth"
+COMPLETION = "symmetry"
 RANKING = "evaluator"

@@ -96,14 +96,9 @@ def sphere_penetration(distance: Tensor, radii: Tensor) -> Tensor:
     return functional.relu(CM * (0.8 * radii - distance)).square().sum(dim=(-2, -1))
 
 
-def cautious(distance: Tensor, lean: float) -> Tensor:
-    """Distances (K, ...) to K objects that it may be as one (...) by which contact is made.
-
-    A finger that closes on nothing costs more than one that closes too early: the distance is that
-    to a surface that lies deeper than the mean, by `lean` standard deviations.
-    """
-    deviation = (distance.var(dim=0, correction=0) + 1e-12).sqrt()
-    return distance.mean(dim=0) + lean * deviation
+def deviation(distance: Tensor) -> Tensor:
+    """(...) standard deviation of distances (K, ...) to K objects that it may be."""
+    return (distance.var(dim=0, correction=0) + 1e-12).sqrt()
 
 
 def smooth_length(distance: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def true_backs(mesh: trimesh.Trimesh, eye: np.ndarray, thinner: float = 0.0):
     hit = np.isfinite(front)
     front, last = np.where(hit, front, np.nan), np.where(hit, last, np.nan)
     every = np.stack([last, last - thinner * (last - front)])
-    return points[seen], normals[seen], Backs(sight, hit, front, every)
+    hollow = np.zeros(every.shape, bool)
+    return points[seen], normals[seen], Backs(sight, hit, front, every, hollow)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
