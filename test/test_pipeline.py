@@ -281,18 +281,19 @@ def test_grasp_files_round_trip(grasps, tmp_path):
     np.testing.assert_allclose(read.retreat, grasps.retreat, atol=1e-7)
 
 
-def test_the_result_says_what_was_guessed_and_how_much_of_the_contact_was_seen(pipeline, grasps):
+def test_the_result_says_what_was_guessed_and_how_much_of_the_contact_was_seen(grasps):
     """Left hands at a mirrored view, too: the backs lie behind what was seen, on the eye's rays."""
     mesh = make_object("can", 2)
     pose = random_view(mesh, 4)
     view = DepthCamera().capture(mesh, pose, 4)
     solid = mesh.copy().apply_transform(np.linalg.inv(pose))  # the camera's frame
-    for made in (pipeline, GraspPipeline(device="cpu", side="left")):
+    for side in ("right", "left"):
+        made = GraspPipeline(device="cpu", side=side, completion="exit_depth")
         found = made(view, num=3)
         seen = found.metrics["contact_seen"]
         assert ((0 <= seen) & (seen <= 1)).all()
         volumes = np.array([shape.volume for shape in found.shapes])
-        assert len(volumes) > 3 and volumes.min() < solid.volume < 1.3 * volumes.max()
+        assert len(volumes) > 3 and 0.6 < volumes.max() / solid.volume < 1.5
         off = min(np.abs(shape.bounds - solid.bounds).max() for shape in found.shapes)
         assert off < 0.02
     assert (grasps.metrics["contact_seen"] > 0.99).all() and grasps.shapes == ()
