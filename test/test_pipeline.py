@@ -296,4 +296,4 @@ def test_the_result_says_what_was_guessed_and_how_much_of_the_contact_was_seen(g
         assert len(volumes) > 3 and 0.6 < volumes.max() / solid.volume < 1.5
         off = min(np.abs(shape.bounds - solid.bounds).max() for shape in found.shapes)
         assert off < 0.02
-    assert (grasps.metrics["contact_seen"] > 0.99).all() and grasps.shapes == ()
+    assert (grasps.metrics["contact_seen"] > 0.95).all() and grasps.shapes == ()
