@@ -1,7 +1,7 @@
 """What ranking knows, on judged hands of the families that training doesn't see.
 
     python benchmarks/ranking.py [--weights DIR] [--figure PNG]    # formula, evaluator, the best
-    python benchmarks/ranking.py --parts --counts 100 200 --surface   # evaluators trained anew
+    python benchmarks/ranking.py --parts --counts 100 200   # evaluators trained anew
 
 Judged hands are made first, as `grasp-gen train evaluator` does. Tables give, of each view's
 objects: the score's rank correlation with the quality index, its ROC area for hands that hold when
@@ -19,23 +19,18 @@ from torch import Tensor
 
 from grasp_gen_core.generators import build_generator
 from grasp_gen_core.hand import ManoHand
-from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.metrics.score_order import order_numbers
-from grasp_gen_core.objects.clouds import even_surface
 from grasp_gen_core.ranking import get_evaluator
 from grasp_gen_core.ranking.evaluator import Evaluator, Expected, is_good
 from grasp_gen_core.ranking.evidence import HAND_PARTS, PLACE_PARTS, Evidence
 from grasp_gen_core.report import table
-from grasp_gen_core.types import Observation
-from grasp_gen_training.judged import Judged, JudgedData, calibrate, pipeline, seen
-from grasp_gen_training.shapes import shape_mesh
+from grasp_gen_training.judged import Judged, JudgedData, calibrate
 from grasp_gen_training.train import read_config
 
 VIEWS = ("full", "mask50", "mask90", "camera")
 LEFT_OUT = ("where outward pose shape", "apart away ahead", "guessed view toward", "near facing")
 LEFT_OUT += ("middle formula",)
 BINS = 8
-POINTS = 4096
 
 
 class Held:
@@ -80,22 +75,6 @@ def without(parts: str, batch: dict[str, Tensor]) -> dict[str, Tensor]:
             0 * x if part in parts.split() else x for x, part in zip(pieces, layout, strict=True)
         ]
         found[name] = torch.cat(kept, dim=-1)
-    return found
-
-
-def surface_known(data: Judged) -> list[dict[str, Tensor]]:
-    """Batches of one in which the evidence is of a cloud of the whole surface."""
-    pipe, found = pipeline(), []
-    for i, number in enumerate(data.known):
-        name, batch = data.names[number], data[np.array([i]), 0]
-        mesh, (view, seed) = shape_mesh(name.partition("/")[0]), seen(name)
-        turn, shift = (torch.from_numpy(x).float() for x in (view.pose[:3, :3], view.pose[:3, 3]))
-        mano = pipe.hand.move(torch.from_numpy(np.array(data.records["mano"][number])), turn, shift)
-        points, normals = even_surface(mesh, POINTS)
-        scene = pipe.look_at(Observation(points, normals=normals), seed, None)
-        with torch.no_grad():
-            told = pipe.evidence(bring_in(mano.numpy(), pipe.hand, scene.frame), scene)
-        found.append(batch | {"places": told.places[None], "hands": told.hands[None]})
     return found
 
 
@@ -145,7 +124,6 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="reliability plot")
     parser.add_argument("--parts", action="store_true", help="train anew without parts")
     parser.add_argument("--counts", type=int, nargs="*", default=[], help="train anew on so many")
-    parser.add_argument("--surface", action="store_true", help="train anew, all of it seen")
     parser.add_argument("overrides", nargs="*", help="of the config, such as optimiser.steps=500")
     arguments = parser.parse_args()
     config = read_config("evaluator", arguments.overrides)
@@ -168,9 +146,6 @@ def main() -> None:
     for parts in LEFT_OUT if arguments.parts else ():
         fewer = ([without(parts, batch) for batch in some] for some in (train, held.batches))
         plans.append((f"without {parts}", *fewer))
-    if arguments.surface:
-        known = (surface_known(one) for one in (data.training, data.validation))
-        plans.append(("all of the surface seen", *known))
     for name, known, asked in plans:
         rows += held.rows(name, chances(trained(known, config), asked))
     print(table(sorted(rows, key=lambda row: VIEWS.index(row["view"]))))

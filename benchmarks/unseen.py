@@ -3,8 +3,7 @@
     python benchmarks/unseen.py [--view camera] [--objects 16] [--num 8] [WAY ...]
 
 Each way's mean quality index and what it is made of, and by how much the index is lower than the
-first way's on the same objects, with a 90 % bootstrap interval over objects. It is what the
-constants of `completion.backs` and of the refiner were chosen on.
+first way's on the same objects, with a 90 % bootstrap interval over objects.
 """
 
 from __future__ import annotations

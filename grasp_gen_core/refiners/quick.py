@@ -21,7 +21,7 @@ BETAS = (0.5, 0.6)
 SKIN, SQUEEZE = 0.0012, 0.003  # metres
 # Where the object may be several, a finger that closes on nothing costs more than one that closes
 # too early: pads are brought to a surface that lies so many standard deviations deeper than the
-# mean. Set on held-out families (benchmarks/unseen.py).
+# mean. Of 0, 0.5, 1, 1.5 and 2.5 the best on held-out families, by little.
 LEAN = 1.0
 
 
