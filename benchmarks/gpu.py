@@ -35,6 +35,7 @@ from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.camera import random_view
 from grasp_gen_core.objects.clouds import even_surface
 from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.sight import SIZE
 from grasp_gen_core.objects.squares import Squares
 from grasp_gen_core.ranking.evaluator import Expected
 from grasp_gen_core.ranking.evidence import HAND_NUMBERS, PLACE_NUMBERS, PLACES
@@ -234,10 +235,26 @@ def as_batch(mano: np.ndarray, points: np.ndarray, data: dict, hand: ManoHand) -
         "shapes": every[: data.get("alone", 1), : size // 2],
         "points": every,
         "distance": torch.zeros(every.shape[:2], device=device),
+        **depth_images(count, device),
         "places": torch.randn(count // 16, 16, PLACES, PLACE_NUMBERS, device=device),
         "hands": torch.randn(count // 16, 16, HAND_NUMBERS, device=device),
         "family": torch.arange(count // 16, device=device),
         **{name: torch.rand(count // 16, 16, device=device).round() for name in Expected._fields},
+    }
+
+
+def depth_images(count: int, device: torch.device) -> dict[str, Tensor]:
+    """What exit depth learns from, of no object at all."""
+    hit = torch.rand(count, SIZE, SIZE, device=device).round()
+    first = 0.1 * torch.randn_like(hit)
+    return {
+        "hit": hit,
+        "filled": hit,
+        "first": first,
+        "last": first + 0.5,
+        "depth": torch.where(hit > 0, first, torch.nan),
+        "radius": torch.full((count,), 0.06, device=device),
+        "middle": torch.full((count,), 0.5, device=device),
     }
 
 

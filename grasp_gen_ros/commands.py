@@ -23,9 +23,12 @@ def run(command: str, module: str) -> int:
         try:
             entry = import_module(f"grasp_gen_ros.{module}")
         except ModuleNotFoundError as error:
-            if error.name == f"grasp_gen_ros.{module}":
+            name = error.name
+            if name == f"grasp_gen_ros.{module}":
                 raise
-            print(f"{command}: needs {error.name}: {HINT}", file=sys.stderr)
+            if not name.startswith("grasp_gen_ros."):
+                name = name.partition(".")[0]
+            print(f"{command}: needs {name}: {HINT}", file=sys.stderr)
             return 2
         return entry.main()
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.generators import CLASSES, HELPERS, build_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.procedural import make_object
+from grasp_gen_core.objects.sight import SIZE
 from grasp_gen_core.objects.views import view_object
 from grasp_gen_core.ranking.evaluator import Expected
 from grasp_gen_core.ranking.evidence import HAND_NUMBERS, PLACE_NUMBERS, PLACES
@@ -113,6 +114,18 @@ def test_contact_gaussians_are_found_there_as_here(points):
     np.testing.assert_allclose(there.contact, here.contact, atol=0.01)
 
 
+def depth_images(count: int) -> dict[str, torch.Tensor]:
+    """A batch for exit depth."""
+    first = 0.1 * torch.randn(count, SIZE, SIZE)
+    batch = {name: torch.rand(count, SIZE, SIZE).round() for name in ("hit", "filled")}
+    batch |= {"depth": torch.where(batch["hit"] > 0, first, torch.nan), "first": first}
+    return batch | {
+        "last": first + 0.5,
+        "radius": torch.full((count,), 0.06),
+        "middle": torch.full((count,), 0.5),
+    }
+
+
 def judged(objects: int, hands: int) -> dict[str, torch.Tensor]:
     """A batch for the evaluator."""
     shape = (objects, hands)
@@ -131,7 +144,7 @@ def test_training_runs_there(name):
     batch |= {"eye": torch.full((4, 3), torch.nan), "others": mano[:, None].repeat(1, 2, 1)}
     batch["shapes"] = batch["surface"][:2]
     batch |= {"points": cloud, "distance": torch.zeros(cloud.shape[:2])}
-    batch |= judged(2, 3)
+    batch |= judged(2, 3) | depth_images(4)
     with Simulation():
         hand = ManoHand().to(DEVICE)
         network = build_generator(name, hand).to(DEVICE).train()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,9 +99,8 @@ def test_frames_give_back_what_they_took(mirrored):
     assert local.dtype == np.float32 and np.abs(local).max() < 0.5
     np.testing.assert_allclose(frame.out(local), points, atol=1e-4, rtol=0)
     np.testing.assert_allclose(np.linalg.det(frame.rotation), 1)
-    field = FieldInFrame(
-        lambda places: places[..., 0], Frame(frame.rotation, points[0] - MAP, mirrored)
-    )
+    across = SimpleNamespace(each=lambda places: places[None, ..., 0])
+    field = FieldInFrame(across, Frame(frame.rotation, points[0] - MAP, mirrored))
     outside = torch.from_numpy(Frame(frame.rotation, points[0] - MAP, mirrored).into(points - MAP))
     np.testing.assert_allclose(field(outside), points[:, 0] - MAP[0], atol=1e-4)
 

@@ -91,18 +91,17 @@ def seen(family: str, seed: int):
     return (view.points - middle).astype(np.float32), normals, -middle, mesh
 
 
-@pytest.mark.parametrize("family, seed", [("kettle", 7), ("flashlight", 8), ("flashlight", 9)])
-def test_the_mean_over_backs_is_nearer_to_the_truth_than_symmetry(hand, shipped, family, seed):
-    """Of families that no training has seen."""
-    points, normals, eye, mesh = seen(family, seed)
-    asked = np.random.default_rng(0).uniform(*mesh.bounds, (4000, 3)).astype(np.float32)
-    true = signed_distance(mesh, asked)
-    ways = (shipped, get_completion("symmetry", hand))
-    off = [
-        np.abs(way(points, normals, 0, eye).field(torch.from_numpy(asked)).numpy() - true).mean()
-        for way in ways
-    ]
-    assert off[0] < 1.05 * off[1]
+def test_the_mean_over_backs_is_nearer_to_the_truth_than_symmetry(hand, shipped):
+    """Of families that no training has seen, over all that was asked."""
+    off = {"exit_depth": [], "symmetry": []}
+    for family, seed in (("kettle", 7), ("flashlight", 8), ("flashlight", 9)):
+        points, normals, eye, mesh = seen(family, seed)
+        asked = np.random.default_rng(0).uniform(*mesh.bounds, (4000, 3)).astype(np.float32)
+        true = signed_distance(mesh, asked)
+        for name, way in (("exit_depth", shipped), ("symmetry", get_completion("symmetry", hand))):
+            field = way(points, normals, 0, eye).field
+            off[name].append(np.abs(field(torch.from_numpy(asked)).numpy() - true).mean())
+    assert np.mean(off["exit_depth"]) < np.mean(off["symmetry"]), off
 
 
 def test_the_same_seed_draws_the_same_backs(shipped):

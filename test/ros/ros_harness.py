@@ -104,10 +104,13 @@ class Peer:
         self.node.destroy_node()
 
     def listen(self, topic: str, kind: type, profile: QoSProfile | int = 10) -> None:
-        """Keep what is published on a topic."""
+        """Keep what is published on a topic; of diagnostics, that of the peer's namespace."""
         messages = self.received[topic] = []
+        own = self.node.get_namespace().strip("/")
 
         def keep(message) -> None:
+            if kind is DiagnosticArray and not message.status[0].name.startswith(own):
+                return
             with self._news:
                 messages.append(message)
                 self._news.notify_all()

@@ -7,7 +7,7 @@ pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built inter
 from fuzz import MOST_MEMORY, fuzz
 from ros_harness import Command, Peer
 
-COUNT = 60
+COUNT = 150
 
 
 def test_the_node_stands_whatever_comes(peer: Peer, generator: Command):

@@ -40,15 +40,15 @@ def test_hands_are_judged_on_the_true_mesh(rows):
     hand, mesh = ManoHand(), shape_mesh(NAME.partition("/")[0])
     pose = seen(NAME)[0].pose
     turn, shift = (torch.from_numpy(x).float() for x in (pose[:3, :3], pose[:3, 3]))
-    few = rows[[0, 5, HANDS - 1]]
-    mano = hand.move(torch.from_numpy(few["mano"]), turn, shift)
+    mano = hand.move(torch.from_numpy(rows["mano"].copy()), turn, shift)
     vertices, faces = hand(mano)[0].numpy(), hand.closed_faces.numpy()
     volume = penetration_volume_cm3(vertices, faces, mesh)
-    np.testing.assert_allclose(few["volume_cm3"], volume, atol=0.05, rtol=0.05)
+    np.testing.assert_allclose(rows["volume_cm3"], volume, atol=0.05, rtol=0.05)
     moved = SimTest(mesh)(vertices, faces).displacement_cm
-    np.testing.assert_allclose(few["displacement_cm"], moved, atol=0.1)
+    # Where an object rolls off, last digits decide how far.
+    assert np.median(np.abs(rows["displacement_cm"] - moved)) < 0.01
     held = ClosingTest(mesh, hand)(mano.numpy()).outcome == HELD
-    assert (few["success"] == held).sum() >= 2  # moved there and back, last digits differ
+    assert (rows["success"] == held).mean() > 0.8  # moved there and back, last digits differ
 
 
 def test_batches_are_the_records_with_what_the_evaluator_is_told(tmp_path, monkeypatch):
