@@ -59,8 +59,8 @@ def refine(
         distance = grid.each(vertices)  # (K, B, V), of all that the object may be
         centres, radii = energies.bone_spheres(joints, regions)
         inside = energies.penetration(distance + SKIN, grid.each(centres) + SKIN, radii, share)
-        pressed = distance.mean(dim=0) + LEAN * energies.deviation(distance)
-        pressed = pressed[:, : len(regions.anchors)]
+        touching = distance[..., : len(regions.anchors)]
+        pressed = touching.mean(dim=0) + LEAN * energies.deviation(touching)
         anchors = vertices[:, : len(regions.anchors)], pressed
         # Whether a pad takes part follows from how near the proposal brought it.
         tips = energies.anchor_contact(*anchors, reach=4.0, squeeze=SQUEEZE)
