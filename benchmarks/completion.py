@@ -28,6 +28,7 @@ import trimesh
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from grasp_gen_core.completion import by_symmetry
 from grasp_gen_core.completion.backs import ByExitDepth
 from grasp_gen_core.completion.drawn import Drawn
 from grasp_gen_core.completion.symmetry import complete_by_symmetry
@@ -51,7 +52,7 @@ NEAR, FAR = 0.1, 0.9  # quantiles
 @lru_cache(maxsize=2)
 def prior(name: str, folder: str) -> Drawn | ByExitDepth:
     network = load_network(folder, ManoHand())
-    return Drawn(network) if name == "jhod" else ByExitDepth(network, DRAWS)
+    return Drawn(network) if name == "jhod" else ByExitDepth(network, by_symmetry, DRAWS)
 
 
 def cases(folder: Path | None, views: int) -> Iterator[tuple[str, trimesh.Trimesh, int]]:

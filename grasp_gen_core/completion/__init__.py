@@ -45,7 +45,7 @@ def get_completion(name: str, hand: ManoHand, generator: Network | None = None) 
     draws = generator is not None and generator.draws_objects
     way = {"symmetry": by_symmetry, "none": as_seen}.get(name)
     if name == "exit_depth":
-        way = ByExitDepth(load_network("exit_depth", hand), otherwise=by_symmetry)
+        way = ByExitDepth(load_network("exit_depth", hand), by_symmetry)
     if way and not draws:
         return way
     return Drawn(generator if draws else load_network("jhod", hand), way)

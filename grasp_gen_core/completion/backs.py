@@ -161,13 +161,11 @@ class ByExitDepth:
 
     Args:
         network: that says how thick objects are.
-        count: of backs.
         otherwise: another way, for what isn't a camera's view.
+        count: of backs.
     """
 
-    def __init__(
-        self, network: ExitDepth, count: int = BACKS, otherwise: Callable | None = None
-    ) -> None:
+    def __init__(self, network: ExitDepth, otherwise: Callable, count: int = BACKS) -> None:
         self.network, self.count, self.otherwise = network, count, otherwise
 
     def __call__(

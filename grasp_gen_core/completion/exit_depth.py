@@ -2,7 +2,7 @@
 
 A U-Net over the view-aligned depth image. Of each pixel it says whether the object is there even
 though nothing was measured, how deep it begins then, how thick it is up to the last crossing, as a
-histogram, and, so that it learns what vessels are, whether it is hollow between.
+histogram, and whether it is hollow between.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def test_it_learns_one_view_by_heart(hand):
 
 @pytest.fixture(scope="module")
 def shipped(hand) -> ByExitDepth:
-    return ByExitDepth(load_network("exit_depth", hand))
+    return ByExitDepth(load_network("exit_depth", hand), get_completion("symmetry", hand))
 
 
 def seen(family: str, seed: int):
