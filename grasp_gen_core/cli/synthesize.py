@@ -22,6 +22,8 @@ def add(parser: Parser) -> None:
     parser.add_argument("--count", type=positive, required=True, metavar="N", help="grasps wanted")
     help = "folder to write; a run that was interrupted, or that made fewer, goes on there"
     parser.add_argument("--out", type=Path, required=True, metavar="DATASET", help=help)
+    help = "keep only grasps that hold the object when the hand closes, too"
+    parser.add_argument("--closing-test", action="store_true", help=help)
     parser.add_argument("--ray", metavar="ADDRESS", help=RAY_HELP)
     add_common_options(parser)
 
@@ -41,5 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.hand,
         arguments.quiet,
         arguments.ray,
+        arguments.closing_test,
     )
     return 0

@@ -59,6 +59,7 @@ def synthesize(
     hand: str | None = None,
     quiet: bool = False,
     ray_address: str | None = None,
+    closing_test: bool = False,
 ) -> pd.DataFrame:
     """Make about `count` filtered grasps and write them as a dataset.
 
@@ -75,6 +76,7 @@ def synthesize(
         quiet: no progress bar.
         ray_address: of a Ray cluster to spread the objects over instead; the package must be
             installed there, and a folder of meshes be reachable under the same path.
+        closing_test: keep only grasps that hold the object when the hand closes, too.
 
     Returns:
         The dataset's table.
@@ -101,9 +103,10 @@ def synthesize(
     if device != "cpu":
         workers = min(workers, MOST_ON_GPU)
     share = PER_OBJECT if objects == "procedural" else -(-count // len(names))
-    sort = f"{seed}_{share}"
+    sort = f"{seed}_{share}_closing" if closing_test else f"{seed}_{share}"
     source = objects if objects == "procedural" else str(folder)
     run = {"objects": source, "seed": seed, "share": share, "hand": str(hand), "count": count}
+    run |= {"closing_test": True} if closing_test else {}
     _check_run(out, run)
     parts.mkdir(parents=True, exist_ok=True)
 
@@ -119,6 +122,7 @@ def synthesize(
         share=share,
         device=device,
         hand=hand,
+        closing_test=closing_test,
     )
     done: list[Path] = []
     reports: dict[str, dict] = {}
@@ -227,6 +231,7 @@ def _one_object(
     share: int,
     device: str,
     hand: str | None,
+    closing_test: bool,
 ) -> Report:
     """At most `share` grasps of one object, given by number, name and whether it is done."""
     import torch
@@ -245,7 +250,7 @@ def _one_object(
     try:
         mesh, _ = solid(object_mesh(name, folder), "mesh")
         model = ManoHand(hand).to(torch.device(device))
-        make = GraspMaker(mesh, model)
+        make = GraspMaker(mesh, model, closing_test)
         hands = min(PER_ROUND, max(16, 2 * share))
         for turn in range(max(ROUNDS, -(-4 * share // hands))):
             missing = share - sum(map(len, tables))

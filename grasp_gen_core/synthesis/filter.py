@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from grasp_gen_core.contact.force_closure import force_closure_margin
 from grasp_gen_core.hand import PARTS, ManoHand
 from grasp_gen_core.metrics.contact_fingers import finger_touches
 from grasp_gen_core.metrics.contact_ratio import CONTACT_DISTANCE
+from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.metrics.hold_worst_axis import HoldTest, hand_cells
 from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
@@ -39,15 +41,18 @@ class GraspMaker:
     Args:
         mesh: watertight, metres, z up.
         hand: its device is used.
+        closing: kept are also only hands that hold the object when they close, see
+            `metrics.grasp_success`.
     """
 
-    def __init__(self, mesh: trimesh.Trimesh, hand: ManoHand) -> None:
+    def __init__(self, mesh: trimesh.Trimesh, hand: ManoHand, closing: bool = False) -> None:
         self.mesh, self.hand = mesh, hand
         self.target = Target.from_mesh(mesh, hand.faces.device)
         self.faces = hand.closed_faces.cpu().numpy()
         self.cells = hand_cells(hand)
         self.hold = HoldTest(mesh, self.cells, duration=HOLD_SECONDS)
         self.sim = SimTest(mesh, steps=SIM_STEPS, drift=False, lost=MAX_SIM_CM / 100)
+        self.close = ClosingTest(mesh, deepcopy(hand).cpu()) if closing else None
 
     def __call__(
         self, count: int, seed: int, wanted: int | None = None
@@ -94,6 +99,9 @@ class GraspMaker:
             if len(rows) == wanted:
                 break
             failure, *moved = self.simulate(vertices[number], distance[number])
+            if not failure and self.close is not None:
+                closed = self.close(found.mano[number, None].cpu().numpy())
+                failure = "" if closed.outcome[0] == HELD else "lets go when it closes"
             if failure:
                 failed[failure] += 1
             else:

@@ -9,6 +9,7 @@ import trimesh
 from grasp_gen_core.contact.force_closure import force_closure_margin
 from grasp_gen_core.data.dataset import COLUMNS
 from grasp_gen_core.hand import PARTS, ManoHand
+from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.metrics.hold_worst_axis import HoldTest, hand_cells
 from grasp_gen_core.metrics.sim_displacement import SimTest
 from grasp_gen_core.synthesis import filter as filters
@@ -103,6 +104,15 @@ def test_a_grasp_backed_off_by_three_centimetres_drops_the_object(vertices, hand
     moved = vertices[:6] + 0.03 * away[:, None] + [0, 0, 0.2]
     lost = HoldTest(can, hand_cells(hand), duration=0.3)(moved)
     assert (lost.displacement_cm > 1).all()
+
+
+def test_the_closing_test_keeps_what_also_holds_when_it_closes(made, kept, hand, can):
+    outcome = ClosingTest(can, hand)(np.stack(kept["mano"])).outcome
+    also, failed = GraspMaker(can, hand, closing=True)(TRIED, seed=0)
+    lets_go = failed.pop("lets go when it closes", 0)
+    assert lets_go == (outcome != HELD).sum() and failed == made[1]
+    assert list(also["kind"]) == list(kept["kind"][outcome == HELD])
+    np.testing.assert_array_equal(np.stack(also["mano"]), np.stack(kept["mano"])[outcome == HELD])
 
 
 def refused(monkeypatch, hand: ManoHand, mesh: trimesh.Trimesh, mano: torch.Tensor, kind: str):

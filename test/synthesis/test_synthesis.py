@@ -100,7 +100,8 @@ def test_a_killed_run_goes_on_with_what_is_missing(dataset, meshes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"count": 3}, {"seed": 1}, {"count": 30}, {"objects": "procedural"}]
+    "other",
+    [{"count": 3}, {"seed": 1}, {"count": 30}, {"objects": "procedural"}, {"closing_test": True}],
 )
 def test_a_table_is_not_replaced_by_another(dataset, meshes, other):
     """Fewer grasps, or others: refused before the work; what is there stays."""
