@@ -23,6 +23,7 @@ from grasp_gen_core.data.dataset import TABLE, object_mesh
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.parallel import run_in_order
+from grasp_gen_core.report import table as markdown
 
 COLUMNS = (
     "contact_fingers",
@@ -55,11 +56,18 @@ def main() -> None:
     print(f"cpu, {os.cpu_count()} cores {platform.machine()}, {date.today()}\n")
     kinds = table.groupby("kind")["holds"].agg(["count", "mean"]).sort_values("mean")
     kinds.loc["all"] = len(table), table["holds"].mean()
-    kinds = kinds.assign(mean=(100 * kinds["mean"]).round().astype(int))
-    kinds = kinds.astype(int).rename(columns={"count": "grasps", "mean": "hold %"})
-    print(kinds.to_markdown(), "\n")
-    means = table.groupby("holds")[list(COLUMNS)].mean().T
-    print(means.rename(columns={False: "let go", True: "hold"}).to_markdown(floatfmt=".2f"))
+    rows = [
+        {"grasp type": kind, "grasps": f"{count:.0f}", "hold %": f"{100 * share:.0f}"}
+        for kind, count, share in kinds.itertuples()
+    ]
+    print(markdown(rows), "\n")
+    means = table.groupby("holds")[list(COLUMNS)].mean()
+    ends = {"hold": True, "let go": False}
+    rows = [
+        {"mean": name} | {head: f"{means[name][held]:.2f}" for head, held in ends.items()}
+        for name in COLUMNS
+    ]
+    print(markdown(rows))
 
 
 if __name__ == "__main__":
