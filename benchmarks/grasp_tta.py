@@ -175,7 +175,7 @@ def main() -> None:
                 pictures.append(picture_row(name, mesh, points, true[:1], net))
             scene = pipeline.look_at(cloud, 0, None)
             rng = torch.Generator().manual_seed(0)
-            proposed = pipeline.propose(scene, arguments.num, rng, None)
+            proposed = pipeline.propose(scene, arguments.num, rng)
             proposed = pipeline.promising(proposed, scene, arguments.num)
         for (what, steps), method in methods.items():
             made, seconds = time_s(partial(method, proposed, scene.cloud), pipeline.device)

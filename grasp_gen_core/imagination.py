@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from grasp_gen_core.generators.layers.numbers import mano_of
 from grasp_gen_core.hand.placing import bring_in
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
-from grasp_gen_core.pipeline import GraspPipeline, heed
+from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.render import Cell, export_glb, grasp_cells, write_sheet
+from grasp_gen_core.stopping import Stop, heed, stopped_by
 from grasp_gen_core.types import GraspSet, Observation, write_shapes
 
 POINTS = 2048  # of each object's surface
@@ -32,7 +33,7 @@ EACH += ("pregrasp", "squeeze", "retreat")
 
 
 def imagine(
-    pipeline: GraspPipeline, num: int, seed: int = 0, stop: Callable[[], bool] | None = None
+    pipeline: GraspPipeline, num: int, seed: int = 0, stop: Stop | None = None
 ) -> list[GraspSet]:
     """Objects, and a hand on each.
 
@@ -55,23 +56,24 @@ def imagine(
     if not isinstance(net, JHOD):
         raise InputError("generator: it draws no objects, accepted are jhod, and its weights")
     rng, found = torch.Generator().manual_seed(seed), []
-    for _ in range(ROUNDS):
-        heed(stop)
-        with torch.no_grad():
-            latent, numbers = net.imagine(DRAWN * num, rng)
-            mano = mano_of(numbers, net.hand)
-            cost = fits(net, latent, mano)
-        for i in cost.argsort(stable=True).tolist():
-            heed(stop)
-            try:
-                mesh = net.shapes.mesh(latent[i])
-            except InputError:  # no object at all
-                continue
-            if mesh.body_count > 1:  # an object in pieces
-                continue
-            found.append(grasp_of(pipeline, mesh, mano[i : i + 1].cpu().numpy(), seed))
-            if len(found) == num:
-                return sorted(found, key=lambda one: -one.score[0])
+    with stopped_by(stop):
+        for _ in range(ROUNDS):
+            heed()
+            with torch.no_grad():
+                latent, numbers = net.imagine(DRAWN * num, rng)
+                mano = mano_of(numbers, net.hand)
+                cost = fits(net, latent, mano)
+            for i in cost.argsort(stable=True).tolist():
+                heed()
+                try:
+                    mesh = net.shapes.mesh(latent[i])
+                except InputError:  # no object at all
+                    continue
+                if mesh.body_count > 1:  # an object in pieces
+                    continue
+                found.append(grasp_of(pipeline, mesh, mano[i : i + 1].cpu().numpy(), seed))
+                if len(found) == num:
+                    return sorted(found, key=lambda one: -one.score[0])
     raise InputError(
         f"generator: {len(found)} of {ROUNDS * DRAWN * num} objects that it drew are whole, "
         f"accepted are {num}"
@@ -92,7 +94,7 @@ def grasp_of(
     seen = Observation(points, normals)
     scene = pipeline.look_at(seen, seed, DistanceGrid.from_mesh(mesh))
     given = bring_in(mano, pipeline.hand, scene.frame)
-    return replace(pipeline.finish(given, scene, seed, None), shapes=(mesh,))
+    return replace(pipeline.finish(given, scene, seed), shapes=(mesh,))
 
 
 def save(grasps: Sequence[GraspSet], path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +36,7 @@ from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
 from grasp_gen_core.ranking.formula import score_grasps
 from grasp_gen_core.runtime import select_device, version
+from grasp_gen_core.stopping import Stop, heed, stopped_by
 from grasp_gen_core.types import (
     BETAS,
     GLOBAL_ORIENT,
@@ -71,12 +71,6 @@ UNREACHABLE = 1e-3  # score of a grasp that can't be reached, at most
 OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling", "contact")
 OPTIONS += ("completion", "ranking")
 CONTACTS = ("distance", "gaussians")
-
-
-def heed(stop: Callable[[], bool] | None) -> None:
-    """Raises CancelledError if the work is to stop."""
-    if stop is not None and stop():
-        raise CancelledError("stopped")
 
 
 class Scene(NamedTuple):
@@ -165,7 +159,7 @@ class GraspPipeline:
         points: np.ndarray | Observation,
         num: int = 32,
         seed: int = 0,
-        stop: Callable[[], bool] | None = None,
+        stop: Stop | None = None,
         field: DistanceGrid | None = None,
         scene: Surroundings | None = None,
         up: np.ndarray | None = None,
@@ -198,22 +192,23 @@ class GraspPipeline:
         """
         if not 1 <= num <= MOST:
             raise InputError(f"num: {num}, accepted are 1 to {MOST} grasps")
-        seen = self.look_at(points, seed, field, scene, up)
-        rng = torch.Generator().manual_seed(seed)
-        if progress is not None:
-            progress("generate", None)
-        mano = self.propose(seen, num, rng, stop)
-        in_part = seen.normals.mean(dim=0).norm() > OPEN
-        mano = self.promising(mano, seen, num * (REFINED_OF_PART if in_part else REFINED))
-        self._lap("generate")
-        return self.finish(mano, seen, seed, stop, num, progress)
+        with stopped_by(stop):
+            seen = self.look_at(points, seed, field, scene, up)
+            rng = torch.Generator().manual_seed(seed)
+            if progress is not None:
+                progress("generate", None)
+            mano = self.propose(seen, num, rng)
+            in_part = seen.normals.mean(dim=0).norm() > OPEN
+            mano = self.promising(mano, seen, num * (REFINED_OF_PART if in_part else REFINED))
+            self._lap("generate")
+            return self.finish(mano, seen, seed, num, progress)
 
     def refine_hands(
         self,
         points: np.ndarray | Observation,
         mano: np.ndarray,
         seed: int = 0,
-        stop: Callable[[], bool] | None = None,
+        stop: Stop | None = None,
         field: DistanceGrid | None = None,
         up: np.ndarray | None = None,
     ) -> GraspSet:
@@ -235,14 +230,15 @@ class GraspPipeline:
         given = check_mano(mano)
         if not 1 <= len(given) <= MOST:
             raise InputError(f"mano: {len(given)} hands, accepted are 1 to {MOST}")
-        scene = self.look_at(points, seed, field, up=up)
-        away = np.linalg.norm(given[:, TRANSL] - scene.frame.origin, axis=1).max()
-        if away > FARTHEST:
-            raise InputError(
-                f"mano: a hand {away:.2f} m from the object, accepted are {FARTHEST} m: "
-                "both have to be in one frame"
-            )
-        return self.finish(bring_in(given, self.hand, scene.frame), scene, seed, stop)
+        with stopped_by(stop):
+            scene = self.look_at(points, seed, field, up=up)
+            away = np.linalg.norm(given[:, TRANSL] - scene.frame.origin, axis=1).max()
+            if away > FARTHEST:
+                raise InputError(
+                    f"mano: a hand {away:.2f} m from the object, accepted are {FARTHEST} m: "
+                    "both have to be in one frame"
+                )
+            return self.finish(bring_in(given, self.hand, scene.frame), scene, seed)
 
     def look_at(
         self,
@@ -292,7 +288,6 @@ class GraspPipeline:
         mano: Tensor,
         scene: Scene,
         seed: int,
-        stop: Callable[[], bool] | None,
         num: int | None = None,
         progress: Callable[[str, GraspSet | None], None] | None = None,
     ) -> GraspSet:
@@ -307,11 +302,11 @@ class GraspPipeline:
             # Last digits depend on what is computed together, and refinement makes millimetres of
             # them: hands that somebody gave are refined each by itself.
             for portion in mano.split(1 if num is None else self.portion * REFINED):
-                heed(stop)
+                heed()
                 tell("refine", torch.cat(portions) if portions else mano)
-                portions.append(self.refine(portion, scene.cloud, scene.grid, stop))
+                portions.append(self.refine(portion, scene.cloud, scene.grid))
             mano = torch.cat(portions)
-        heed(stop)
+        heed()
         self._lap("refine")
         tell("rank", mano)
         grasps = self.rank(mano, scene, num)
@@ -344,15 +339,13 @@ class GraspPipeline:
             metrics = {name: value.cpu().numpy() for name, value in metrics.items()}
             return self.assemble(mano[order], scene, score[order], metrics)
 
-    def propose(
-        self, scene: Scene, num: int, rng: torch.Generator, stop: Callable[[], bool] | None
-    ) -> Tensor:
+    def propose(self, scene: Scene, num: int, rng: torch.Generator) -> Tensor:
         """(num * generator.proposals, 61) unrefined hands."""
         surface = (scene.normals, scene.grid) if self.generator.knows_surface else ()
         surface += (scene.objects,) if self.generator.draws_objects else ()
         portions = []
         for first in range(0, num, self.portion):
-            heed(stop)
+            heed()
             count = min(self.portion, num - first) * self.generator.proposals
             with torch.no_grad():
                 portions.append(self.generator.sample(scene.cloud, count, rng, *surface))
@@ -378,8 +371,11 @@ class GraspPipeline:
 
     def blocked(self, mano: Tensor, obstacles: Obstacles) -> Tensor:
         """(B,) metres that hands (B, 61) are in obstacles on their way from pre-grasp to grasp."""
-        stages = way(self.pregrasp(mano), mano)
-        return torch.stack([obstacles.depth(self.hand(stage)[0]) for stage in stages]).amax(dim=0)
+        deepest = mano.new_zeros(len(mano))
+        for stage in way(self.pregrasp(mano), mano):
+            heed()
+            deepest = torch.maximum(deepest, obstacles.depth(self.hand(stage)[0]))
+        return deepest
 
     def evidence(self, mano: Tensor, scene: Scene) -> Evidence:
         """What the evaluator is told of hands (B, 61) in the scene's frame."""

@@ -116,8 +116,7 @@ class GraspClient:
             Refusal: (a RuntimeError) if the generator refuses, with its reason and `code`.
             ConnectionError: if it ends meanwhile.
         """
-        goal = self._goal(cloud, frame_id, num, seed, viewpoint, object_id, object_point)
-        goal.timeout = float(timeout)
+        goal = self._goal(cloud, frame_id, num, seed, viewpoint, object_id, object_point, timeout)
         self.wait_for_server(timeout)
         return self._wait(self._send(goal), self._name, timeout)
 
@@ -130,18 +129,20 @@ class GraspClient:
         viewpoint: Sequence[float] | None = None,
         object_id: int = 0,
         object_point: Sequence[float] | None = None,
+        timeout: float = 0.0,
         feedback: Callable[[Generate.Feedback], None] | None = None,
     ) -> Call:
         """The same without waiting, for a node that is spun.
 
         Args:
+            timeout: seconds after which the generator stops, and refuses as CANCELLED; 0: none.
             feedback: is given each stage, and the best grasp so far.
 
         Raises:
             InputError: as `generate`.
             ConnectionError: if the generator isn't there; see `wait_for_server`.
         """
-        goal = self._goal(cloud, frame_id, num, seed, viewpoint, object_id, object_point)
+        goal = self._goal(cloud, frame_id, num, seed, viewpoint, object_id, object_point, timeout)
         if not self._action.server_is_ready():
             raise ConnectionError(f"no {self._name} action is there")
         return self._send(goal, feedback)
@@ -187,6 +188,7 @@ class GraspClient:
         viewpoint: Sequence[float] | None,
         object_id: int,
         object_point: Sequence[float] | None,
+        timeout: float,
     ) -> Generate.Goal:
         return Generate.Goal(
             cloud=PointCloud2() if cloud is None else self._message(cloud, frame_id),
@@ -195,6 +197,7 @@ class GraspClient:
             viewpoint=_points(viewpoint, "viewpoint"),
             object_id=object_id,
             object_point=_points(object_point, "object_point"),
+            timeout=float(timeout),
         )
 
     def _message(self, cloud: PointCloud2 | np.ndarray, frame_id: str) -> PointCloud2:

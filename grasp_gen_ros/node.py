@@ -28,6 +28,7 @@ from grasp_gen_core import completion, defaults, generators, ranking, refiners
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.runtime import release_memory, tune_allocator
+from grasp_gen_core.stopping import Stop
 from grasp_gen_core.types import SIDES, GraspSet
 from grasp_gen_ros.action import Generate
 from grasp_gen_ros.conversions import grasp_array, make_cloud, read_hands
@@ -39,7 +40,7 @@ from grasp_gen_ros.qos import ALIVE, publisher, subscribe
 from grasp_gen_ros.refusal import Refusal
 from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
 from grasp_gen_ros.targets import Target, Targets
-from grasp_gen_ros.turns import Stop, Turns, inactive
+from grasp_gen_ros.turns import Turns, inactive
 
 MAX_GRASPS = 256
 MAX_CALLS = 4  # calls that may wait; more are told busy at once

@@ -9,13 +9,13 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
+from grasp_gen_core.stopping import Stop
 from grasp_gen_ros.msg import ResultCode
 from grasp_gen_ros.refusal import Refusal
 
 LOOK = 0.1  # seconds between looks at whether somebody still waits
 
 T = TypeVar("T")
-Stop = Callable[[], bool]
 
 
 class Turns:

@@ -105,8 +105,8 @@ def propose(points: np.ndarray, seed: int) -> GraspSet:
     """HANDS hands: all that the pipeline refines, and not their better half alone."""
     pipe = pipeline()
     scene = pipe.look_at(points, seed, None)
-    mano = pipe.propose(scene, HANDS // 2, torch.Generator().manual_seed(seed), None)
-    return pipe.finish(pipe.promising(mano, scene, HANDS), scene, seed, None, HANDS)
+    mano = pipe.propose(scene, HANDS // 2, torch.Generator().manual_seed(seed))
+    return pipe.finish(pipe.promising(mano, scene, HANDS), scene, seed, HANDS)
 
 
 def tell(task: tuple[str, np.ndarray]) -> np.ndarray:

@@ -13,6 +13,7 @@ from grasp_gen_core.generators.jhod import JHOD, OBJECTS
 from grasp_gen_core.generators.shape_autoencoder import Objects
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import OPEN
+from grasp_gen_core.stopping import heed
 
 FINE = 0.006  # metres between the lattice's points of meshes: they are farther off than that
 ASKED = 512  # seen points that say how well a drawn object agrees with them
@@ -62,6 +63,7 @@ class Drawn:
         apart = net.shapes.field(net.shapes.decode(latent), local).abs().mean(dim=1)
         turns, middles, found = rotation.cpu().numpy(), centre.cpu().numpy(), []
         for i in apart.argsort(stable=True).cpu().tolist():
+            heed()
             try:
                 mesh = net.shapes.mesh(latent[i], FINE)
             except InputError:  # no object at all

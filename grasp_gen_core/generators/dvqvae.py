@@ -40,6 +40,7 @@ from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import PARTS, HandRegions, ManoHand, rotations
+from grasp_gen_core.stopping import heed
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
 CM = 100.0
@@ -436,6 +437,7 @@ class GatedPrior(nn.Module):
         gumbel = -torch.log(-torch.log(uniform))
         indices = object_index.new_zeros(len(object_index), 0)
         for noise in gumbel:
+            heed()
             logits = self(object_index, indices)[:, -1].double() / sampling.temperature
             if 0 < sampling.top_k < self.entries:
                 least = logits.topk(int(sampling.top_k), dim=1).values[:, -1:]

@@ -53,6 +53,7 @@ from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.generators.layers.schedules import TIMESTEPS, check_steps, sample
 from grasp_gen_core.generators.layers.sinusoids import sinusoids
 from grasp_gen_core.hand import ManoHand, rotations
+from grasp_gen_core.stopping import heed
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class FastGrasp(Network):
         feature = self.look(local[:num])[chosen]
         z = self.draw(feature, torch.randn(num, self.config.latent, generator=rng).to(feature))
         for _ in range(int(self.sampling.adapt)):
+            heed()
             z = z + self.adapt(z, feature, local[chosen])  # Eq. 9, 10
         return self.hand.move(self.decode(z), rotation[chosen], centre[chosen])
 

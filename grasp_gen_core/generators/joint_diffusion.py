@@ -15,7 +15,6 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -151,7 +150,6 @@ class JointDiffusion(Network):
         mano: Tensor,
         points: Tensor,
         grid: DistanceGrid,
-        stop: Callable[[], bool] | None = None,
     ) -> Tensor:
         """Noisy hands made grasps (Sec. 3.2, setting 1), of the shape that they have.
 
@@ -162,7 +160,6 @@ class JointDiffusion(Network):
             mano: (B, 61) hands.
             points: (N, 3) the object, metres, in the same frame, full or partial.
             grid: signed distance to the object.
-            stop: asked now and then; true ends the last stage early.
 
         Returns:
             (B, 61) hands near the given ones.
@@ -185,8 +182,8 @@ class JointDiffusion(Network):
             count, device=cost.device
         )
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
-        touching = self.touch(*chosen, grid, stop)
-        return quick.refine(touching, points, grid, stop, hand=hand)
+        touching = self.touch(*chosen, grid)
+        return quick.refine(touching, points, grid, hand=hand)
 
     def touch(
         self,
@@ -195,12 +192,11 @@ class JointDiffusion(Network):
         rotation: Tensor,
         centre: Tensor,
         grid: DistanceGrid,
-        stop: Callable[[], bool] | None = None,
     ) -> Tensor:
         """Stage 2 on hands (B, 61) of the principal frame; they come back in the object's."""
         hand = self.hand
         contact = choir.dense_contact(contacts, hand(mano)[0], hand.regions)
-        return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid, stop)
+        return fit_contact(hand.move(mano, rotation, centre), contact, hand, grid)
 
     def draw(
         self,

@@ -13,6 +13,8 @@ from scipy.spatial import cKDTree
 from torch import nn
 from torch.nn import functional
 
+from grasp_gen_core.stopping import heed
+
 # Winding number up to which a node counts as outside, and from which as inside. A closed cloud has
 # 0 and 1; behind a surface seen from one side it falls from 0.5 towards 0 with the depth. On views
 # of household objects matter and free space are best told apart at 0.2.
@@ -117,7 +119,11 @@ class DistanceGrid(nn.Module):
         bounds = np.stack([mesh.bounds for mesh in meshes])
         lower, upper = bounds[:, 0].min(axis=0) - margin, bounds[:, 1].max(axis=0) + margin
         nodes = _nodes(lower, upper, pitch)
-        return cls(np.stack([signed_distance(mesh, nodes) for mesh in meshes]), lower, upper)
+        values = []
+        for mesh in meshes:
+            heed()
+            values.append(signed_distance(mesh, nodes))
+        return cls(np.stack(values), lower, upper)
 
     @classmethod
     def from_cloud(

@@ -21,6 +21,7 @@ from grasp_gen_core.contact import choir
 from grasp_gen_core.hand import HandRegions, ManoHand, rotations
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.replay import Replay
+from grasp_gen_core.stopping import heed
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 POSE_WEIGHT = 1e-5  # metres for each radian away from the start
@@ -65,7 +66,6 @@ def refine(
     mano: Tensor,
     points: Tensor,
     grid: DistanceGrid,
-    stop: Callable[[], bool] | None = None,
     *,
     hand: ManoHand,
 ) -> Tensor:
@@ -78,7 +78,6 @@ def refine(
         mano: (B, 61) hands.
         points: (N, 3) the object, metres, dense enough for contact (see `choir.CONE`).
         grid: signed distance of the object.
-        stop: asked before each step; true ends the work.
         hand: the hand model.
 
     Returns:
@@ -88,7 +87,7 @@ def refine(
     weights = choir.contact_weights(points.expand(len(mano), -1, -1), vertices, hand.faces)
     contacts = choir.fit_gaussians(vertices, weights, hand.regions)
     contact = choir.dense_contact(contacts, vertices, hand.regions)
-    return fit_contact(mano, contact, hand, grid, stop)
+    return fit_contact(mano, contact, hand, grid)
 
 
 def fit_field(
@@ -159,7 +158,6 @@ def fit_contact(
     contact: Tensor,
     hand: ManoHand,
     grid: DistanceGrid,
-    stop: Callable[[], bool] | None = None,
 ) -> Tensor:
     """Stage 2 (Eq. 10-12): vertices that should touch are brought to the object, none into it.
 
@@ -171,7 +169,6 @@ def fit_contact(
         contact: (B, 778) how much each vertex should touch, 0 to 1 (`contact.choir.dense_contact`).
         hand: the hand model.
         grid: signed distance of the object.
-        stop: asked before each step; true ends the work.
 
     Returns:
         (B, 61).
@@ -184,7 +181,7 @@ def fit_contact(
     prior[HAND_POSE], prior[TRANSL] = count * BEND_WEIGHT**2, count * MOVE_WEIGHT**2
     limit = count * LIMIT_WEIGHT**2
     return levenberg_marquardt(
-        mano, hand, vertices, measure, prior, mano, free, limit, CONTACT_STEPS, stop
+        mano, hand, vertices, measure, prior, mano, free, limit, CONTACT_STEPS
     )[0]
 
 
@@ -287,7 +284,6 @@ def levenberg_marquardt(
     free: Tensor,
     limit: float,
     steps: int,
-    stop: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Hands of least cost, each by itself.
 
@@ -301,7 +297,6 @@ def levenberg_marquardt(
         free: (61,) one for parameters that may change, zero for those that stay.
         limit: weight of the squared radians beyond the joints' limits.
         steps: most steps.
-        stop: asked before each step; true ends the work.
 
     Returns:
         mano (B, 61) and the cost (B,) without the prior's and the limits' parts.
@@ -352,8 +347,7 @@ def levenberg_marquardt(
     known = (mano, points, away, bent, cost, total, gradient, curvature)
     ask, take = Replay(system, mano.device), Replay(step, mano.device)
     for number in range(steps):
-        if stop is not None and stop():
-            break
+        heed()
         normal, slope, scale = ask()
         # `solve` would wait for the device to tell whether all could be solved, as these can.
         change.copy_(scale * torch.linalg.solve_ex(normal, slope)[0][..., 0])

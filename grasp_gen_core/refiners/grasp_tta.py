@@ -12,7 +12,6 @@ their shape, which is somebody's. Adam in tens of steps, not hundreds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.stopping import heed
 from grasp_gen_core.types import BETAS
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def refine(
     mano: Tensor,
     points: Tensor,
     grid: DistanceGrid,
-    stop: Callable[[], bool] | None = None,
     *,
     generator: GraspCVAE,
     contact_net: ContactNet,
@@ -45,7 +44,6 @@ def refine(
         mano: (B, 61) proposed hands.
         points: (N, 3) the object, metres.
         grid: not used: the paper's losses know the object by its points.
-        stop: asked before each step; true ends the work.
         generator: whose decoder is adapted, and whose `sampling` says in how many steps.
         contact_net: predicts the contact maps that hands should have.
 
@@ -56,8 +54,7 @@ def refine(
     weights = adaptation.weights()
     optimiser = torch.optim.Adam(weights.values(), lr=RATE, fused=True)
     for _ in range(int(generator.sampling.steps)):
-        if stop is not None and stop():
-            break
+        heed()
         for name, gradient in adaptation.gradients(weights).items():
             # Whatever the gradient's order in memory, fused Adam reads it in the weights'.
             weights[name].grad = gradient.contiguous()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -12,6 +10,7 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.variables import Descent, HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.replay import Replay
+from grasp_gen_core.stopping import heed
 
 STEPS = 50
 # A short memory: the first steps' steep penetration must not slow the later ones down.
@@ -29,7 +28,6 @@ def refine(
     mano: Tensor,
     points: Tensor,
     grid: DistanceGrid,
-    stop: Callable[[], bool] | None = None,
     *,
     hand: ManoHand,
 ) -> Tensor:
@@ -39,7 +37,6 @@ def refine(
         mano: (B, 61) proposed hands.
         points: (N, 3) the object, metres; torques are balanced about their mean.
         grid: signed distance of the object, from its mesh or its cloud.
-        stop: asked after each step; true ends the work.
         hand: the hand model.
 
     Returns:
@@ -81,7 +78,6 @@ def refine(
 
     once = Replay(step, mano.device)
     for _ in range(STEPS):
-        if stop is not None and stop():
-            break
+        heed()
         once()
     return variables.mano()

@@ -21,6 +21,7 @@ from grasp_gen_core.hand.variables import Descent, HandVariables
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.replay import Replay
+from grasp_gen_core.stopping import heed
 from grasp_gen_core.synthesis.taxonomy import GRASP_TYPES, PreShapes, pre_shapes
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, TRANSL
 
@@ -220,6 +221,7 @@ def find_places(target: Target, way: Way, count: int, rng: torch.Generator) -> P
     """
     found: list[Places] = []
     while sum(len(f.kind) for f in found) < STARTS * count and len(found) < MOST_ROUNDS:
+        heed()
         found.append(_look_for_places(target, way, PLACES * count, rng))
     return Places(*(torch.cat(x) for x in zip(*(vars(f).values() for f in found), strict=True)))
 
@@ -485,5 +487,6 @@ def close_hands(
 
     first, then = (Replay(partial(close, solid), kind.device) for solid in (way, grid))
     for step in range(steps):
+        heed()
         (first if step < WAY_SHARE * steps else then)()
     return Candidates(variables.mano(), kind)

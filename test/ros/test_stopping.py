@@ -101,6 +101,11 @@ def test_a_client_that_gives_up_or_cancels(peer: Peer, namespace: str, cloud: Po
         rclpy.spin_once(client.node)
     call.cancel()
     idle(peer, 4)
+    call = client.generate_async(cloud, num=LONG, timeout=1.0)
+    rclpy.spin_until_future_complete(client.node, call)
+    with pytest.raises(Refusal, match="past the request's timeout of 1 s"):
+        call.result()
+    idle(peer, 4)
     call = client.generate_async(cloud, num=2)
     rclpy.spin_until_future_complete(client.node, call)
     assert len(call.result().grasps) == 2
@@ -110,6 +115,32 @@ def test_a_client_that_gives_up_or_cancels(peer: Peer, namespace: str, cloud: Po
         call.result()
     assert refused.value.code == ResultCode.NOTHING_YET
     client.node.destroy_node()
+
+
+@pytest.mark.parametrize("name", ["joint_diffusion", "jhod", "fastgrasp"])
+def test_cancel_stops_a_sampler_amid_its_steps(ros: None, tmp_path, cloud: PointCloud2, name: str):
+    """A batch's thousand steps take minutes; jhod's first ones draw objects."""
+    options = ["-r", f"__ns:=/{name}", "-p", "device:=cpu", "-p", f"generator:={name}"]
+    options += ["-p", "refiner:=none", "-p", "sampling:=steps=1000"]
+    node = Command(tmp_path / "node", *ros_command("grasp_generator", *options))
+    node.wait_for_output("ready")
+    peer = Peer(f"/{name}")
+    peer.connect()
+    client = ActionClient(peer.node, Generate, "generate")
+    assert client.wait_for_server(30)
+    try:
+        goal = peer.result(client.send_goal_async(Generate.Goal(cloud=cloud, num_grasps=LONG)))
+        peer.status(lambda v: v["state"] == "generating")
+        time.sleep(3)  # into the steps
+        start = time.monotonic()
+        assert peer.result(goal.cancel_goal_async()).goals_canceling
+        answer = peer.result(goal.get_result_async())
+        assert answer.result.code == ResultCode.CANCELLED
+        assert time.monotonic() - start < 15
+    finally:
+        client.destroy()
+        peer.close()
+    assert node.interrupt() == 0, node.output
 
 
 ASKS = """

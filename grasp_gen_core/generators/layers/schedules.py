@@ -11,6 +11,7 @@ from torch import Tensor
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.replay import Replay
+from grasp_gen_core.stopping import heed
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -52,6 +53,7 @@ def sample(
     time = torch.full((len(state),), TIMESTEPS - 1, device=state.device)
     once = Replay(lambda: predict(state, time), state.device)
     for now in scheduler.timesteps:  # from T - 1 down
+        heed()
         time.fill_(int(now))
         state.copy_(scheduler.step(once(), now, state, use_clipped_model_output=True).prev_sample)
     return state
