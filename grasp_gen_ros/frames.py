@@ -50,7 +50,12 @@ class Frames:
 
     def up(self, frame: str, stamp: Stamp) -> np.ndarray | None:
         """(3,) unit vector of up_frame's z axis in a frame; None without up_frame."""
-        return self._pose("up_frame", self._up, frame, stamp)[:3, 2] if self._up else None
+        pose = self.level(frame, stamp)
+        return None if pose is None else pose[2, :3]
+
+    def level(self, frame: str, stamp: Stamp) -> np.ndarray | None:
+        """The pose (4, 4) of a frame in up_frame; None without up_frame."""
+        return self._pose("up_frame", frame, self._up, stamp) if self._up else None
 
     def sensor(self, frame: str, stamp: Stamp) -> np.ndarray | None:
         """(3,) where sensor_frame is in a frame, metres; None without sensor_frame."""

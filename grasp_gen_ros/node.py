@@ -4,54 +4,42 @@ from __future__ import annotations
 
 import math
 import sys
-import textwrap
-import threading
 import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable
 from functools import partial
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
-from rclpy.executors import MultiThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from grasp_gen_core import completion, defaults, generators, ranking, refiners
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.pipeline import GraspPipeline
-from grasp_gen_core.runtime import release_memory, tune_allocator
 from grasp_gen_core.stopping import Stop
 from grasp_gen_core.types import SIDES, GraspSet
 from grasp_gen_ros.action import Generate
 from grasp_gen_ros.conversions import grasp_array, make_cloud, read_hands
+from grasp_gen_ros.managed import REPEAT, Managed, spin
 from grasp_gen_ros.markers import grasp_markers
 from grasp_gen_ros.msg import GraspArray, ResultCode
 from grasp_gen_ros.parameters import SEEDS, declare
 from grasp_gen_ros.processes import run_node
 from grasp_gen_ros.qos import ALIVE, publisher, subscribe
-from grasp_gen_ros.refusal import Refusal
 from grasp_gen_ros.srv import GenerateGrasps, RefineGrasps
 from grasp_gen_ros.targets import Target, Targets
-from grasp_gen_ros.turns import Turns, inactive
+from grasp_gen_ros.turns import Newest, inactive
 
 MAX_GRASPS = 256
 MAX_CALLS = 4  # calls that may wait; more are told busy at once
-LONGEST = 500  # characters of a message that says what was wrong
-REPEAT = 5.0  # seconds before the same warning is logged again
 
 # Makes grasps of a target; is given what to ask whether to stop.
 Make = Callable[[Target, Stop], GraspSet]
 
 
-class GraspGenerator(LifecycleNode):
+class GraspGenerator(Managed):
     """Runs a GraspPipeline in a worker thread for the newest cloud and for calls, in turn.
 
     Raises:
@@ -60,29 +48,17 @@ class GraspGenerator(LifecycleNode):
     """
 
     def __init__(self) -> None:
-        super().__init__("grasp_generator")
+        super().__init__("grasp_generator", makes="grasps", takes="clouds", calls=MAX_CALLS)
         self._declare_parameters()
         self.pipeline: GraspPipeline | None = None
-        self._turns: Turns | None = None  # while the node is active
-        self._slot = threading.Lock()
-        self._due: PointCloud2 | None = None  # the newest cloud, until it has its turn
-        self._queued = False
-
-        self._state, self._last_error, self._level = "unconfigured", "", DiagnosticStatus.OK
-        self._counts = Counter(clouds_taken=0, clouds_dropped=0, clouds_refused=0)
-        self._seconds: dict[str, float] = {}
-        self._notes: Sequence[str] = ()
-
         self._grasps = publisher(self, GraspArray, "grasps")
         self._contact = publisher(self, PointCloud2, "contact_map")
         self._markers = publisher(self, MarkerArray, "markers")
-        self._diagnostics = publisher(self, DiagnosticArray, "/diagnostics")
+        outputs = self._grasps, self._contact, self._markers
+        self._newest = Newest(self._serve_newest, *outputs)
         self._targets = Targets(self)
         group = MutuallyExclusiveCallbackGroup()
         subscribe(self, PointCloud2, "object_cloud", self._on_cloud, group)
-        # It goes on while time is simulated and stands still, and while the node is configured.
-        group, clock = MutuallyExclusiveCallbackGroup(), Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._tick, clock=clock, callback_group=group)
         group = ReentrantCallbackGroup()
         self._generate = self.create_service(
             GenerateGrasps, "generate_grasps", self._on_generate, callback_group=group
@@ -100,61 +76,19 @@ class GraspGenerator(LifecycleNode):
             status_pub_qos_profile=ALIVE,
         )
 
-    def start(self) -> None:
-        """Load and serve at once, unless somebody else is to manage the node's lifecycle."""
-        if self._value("autostart"):
-            if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-                raise self._failure
-            self.trigger_activate()
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the weights."""
-        try:
-            self._load_pipeline()
-        except Exception as error:
-            self._failure = error
-            if self.executor:  # else `start` raises it
-                self._explain(error)
-                self.get_logger().error(f"not configured: {self._last_error}")
-            return TransitionCallbackReturn.FAILURE
-        self._state = "inactive"
-        return super().on_configure(state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Serve."""
-        self._state, self._turns, self._queued = "idle", Turns(MAX_CALLS), False
+    def served(self) -> str:
+        """The names by which it is asked."""
         names = ("object_cloud", "generate_grasps", "refine_grasps")
         topic, *services = map(self.resolve_topic_name, names)
-        self.get_logger().info(
-            f"ready: takes clouds from {topic} and calls of {' and '.join(services)}"
-        )
-        return super().on_activate(state)
+        return f"clouds from {topic} and calls of {' and '.join(services)}"
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop what runs, and tell those who wait."""
-        self.close()
-        self._state = "inactive"
-        return super().on_deactivate(state)
+    def unload(self) -> None:
+        """Drop the weights."""
+        self.pipeline = None
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the memory."""
-        self.pipeline, self._state = None, "unconfigured"
-        release_memory()
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and free the memory, from whatever state."""
-        self.close()
-        self.pipeline, self._state = None, "finalized"
-        release_memory()
-        return super().on_shutdown(state)
-
-    def close(self) -> None:
-        """Stop what runs and drop what waits."""
-        turns, self._turns = self._turns, None
-        if turns is not None:
-            turns.close()
-        self._due = None
+    def about(self) -> dict[str, object]:
+        """What the grasps are made by."""
+        return {name: self._value(name) for name in ("generator", "refiner", "device")}
 
     def _declare_parameters(self) -> None:
         def fixed(name, default, description):
@@ -175,14 +109,14 @@ class GraspGenerator(LifecycleNode):
         fixed("device", "auto", "auto (CUDA when there is one), cpu, cuda or cuda:N.")
         fixed("hand", "", "MANO hand file, .pkl or .npz; empty for the shipped generic hand.")
         fixed("side", "right", f"Hand that grasps: {' or '.join(SIDES)}.")
-        fixed("autostart", True, "Configure and activate at start; else somebody manages the node.")
         declare(self, "num_grasps", 32, "Grasps per cloud.", (1, MAX_GRASPS))
         declare(self, "seed", 0, "Same cloud and seed, same grasps.", SEEDS)
         declare(self, "publish_markers", True, "Publish markers beside the grasps.")
         declare(self, "max_markers", 5, "Hands shown, best first.", (1, MAX_GRASPS))
         declare(self, "service_timeout", 30.0, "Seconds a call waits for its turn.", (0.1, 600.0))
 
-    def _load_pipeline(self) -> None:
+    def load(self) -> None:
+        """Load the weights."""
         start = time.perf_counter()
         self.pipeline = GraspPipeline(
             generator=self._value("generator"),
@@ -201,30 +135,11 @@ class GraspGenerator(LifecycleNode):
             f"on {self.pipeline.device} in {time.perf_counter() - start:.1f} s"
         )
 
-    def _value(self, name: str):
-        return self.get_parameter(name).value
-
     def _on_cloud(self, cloud: PointCloud2) -> None:
         self._targets.cloud = cloud  # for calls that ask for the newest
-        with self._slot:
-            self._counts["clouds_dropped"] += self._queued
-            self._due = cloud
-        self._serve_listeners()
+        self._take(cloud)
 
-    def _serve_listeners(self) -> None:
-        """A turn for the newest cloud, if it had none and somebody listens."""
-        turns, outputs = self._turns, (self._grasps, self._contact, self._markers)
-        if turns is None or not any(out.get_subscription_count() for out in outputs):
-            return
-        with self._slot:
-            if self._due is None or self._queued:
-                return
-            self._queued = True
-        turns.add(self._serve_newest)
-
-    def _serve_newest(self, stop: Stop) -> None:
-        with self._slot:
-            cloud, self._due, self._queued = self._due, None, False
+    def _serve_newest(self, cloud: PointCloud2, stop: Stop) -> None:
         try:
             make = self._generating(self._value("num_grasps"), self._value("seed"))
             grasps, message = self._make_grasps(GenerateGrasps.Request(cloud=cloud), make, stop)
@@ -387,68 +302,10 @@ class GraspGenerator(LifecycleNode):
         text = "; ".join([f"{done}, best {grasps.score[0]:.2f}", *self._notes])
         self.get_logger().info(text, throttle_duration_sec=REPEAT)
 
-    def _explain(self, error: Exception) -> tuple[int, str]:
-        """A code and one line for users; a bug's traceback goes to the log."""
-        if isinstance(error, InputError | Refusal):
-            code = error.code if isinstance(error, Refusal) else ResultCode.BAD_INPUT
-            text = textwrap.shorten(str(error), LONGEST, placeholder=" ...")
-        elif isinstance(error, CancelledError) or not self.context.ok():
-            code, text = ResultCode.INACTIVE, str(inactive())
-        else:
-            text = textwrap.shorten(f"internal error: {error!r}", LONGEST, placeholder=" ...")
-            code, self._level = ResultCode.BUG, DiagnosticStatus.ERROR
-            self.get_logger().error("".join(traceback.format_exception(error)))
-        self._last_error = text
-        return code, text
-
-    def _tick(self) -> None:
-        """Each second: those who listen by now, and a word on what goes on."""
-        self._serve_listeners()
-        self._publish_diagnostics()
-        name = self.get_fully_qualified_name()
-        if self.get_fully_qualified_node_names().count(name) > 1:
-            text = f"another node is called {name}, too: start one of them with -r __node:=NAME"
-            self.get_logger().warning(text, throttle_duration_sec=REPEAT)
-
-    def _publish_diagnostics(self) -> None:
-        values = {
-            "state": self._state,
-            "generator": self._value("generator"),
-            "refiner": self._value("refiner"),
-            **self._counts,
-            **{f"seconds_{stage}": f"{seconds:.3f}" for stage, seconds in self._seconds.items()},
-            "notes": "; ".join(self._notes),
-            "last_error": self._last_error,
-        }
-        status = DiagnosticStatus(
-            name=f"{self.get_fully_qualified_name().lstrip('/')}: grasps",
-            hardware_id=self._value("device"),
-            level=self._level,
-            message=self._last_error if self._level != DiagnosticStatus.OK else self._state,
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-        )
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(array)
-
 
 def main(args: list[str] | None = None) -> int:
     """Exit code 0 after Ctrl-C, 2 for parameters that name nothing or are out of range."""
-    return run_node("grasp_generator", spin, args)
-
-
-def spin() -> None:
-    """Serve until the context is shut down."""
-    tune_allocator()
-    node = GraspGenerator()
-    try:
-        node.start()
-        executor = MultiThreadedExecutor(num_threads=MAX_CALLS + 4)
-        executor.add_node(node)
-        executor.spin()
-    finally:
-        rclpy.try_shutdown()
-        node.close()
+    return run_node("grasp_generator", partial(spin, GraspGenerator, MAX_CALLS + 4), args)
 
 
 if __name__ == "__main__":

@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import sys
-import traceback
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
-from rclpy.executors import MultiThreadedExecutor
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.perception import segment
-from grasp_gen_core.runtime import tune_allocator
+from grasp_gen_core.perception.tracking import Tracker
+from grasp_gen_core.stopping import Stop
 from grasp_gen_core.types import Observation
 from grasp_gen_ros.conversions import read_observation
 from grasp_gen_ros.frames import Frames
+from grasp_gen_ros.managed import REPEAT, Managed, spin
 from grasp_gen_ros.markers import scene_markers
-from grasp_gen_ros.msg import ObjectClouds
+from grasp_gen_ros.msg import ObjectClouds, ResultCode
 from grasp_gen_ros.parameters import declare
 from grasp_gen_ros.processes import run_node
 from grasp_gen_ros.qos import publisher, subscribe
-from grasp_gen_ros.refusal import Refusal
 from grasp_gen_ros.scenes import object_clouds, read_depth
+from grasp_gen_ros.turns import Newest
 
 KEPT = 30  # depth images that a mask may still be made of
-REPEAT = 5.0  # seconds before the same warning is logged again
 
 
-class SceneSegmenter(Node):
+class Scene(NamedTuple):
+    """One that has come.
+
+    Attributes:
+        header: its frame and stamp.
+        read: what gives its points.
+    """
+
+    header: Header
+    read: Callable[[], Observation]
+
+
+class SceneSegmenter(Managed):
     """Tells apart what stands on a table, in the newest scene, while somebody listens.
+
+    Objects keep their ids as long as the node is configured and scenes come in one frame.
 
     Raises:
         InputError: if TF is asked for and isn't installed.
@@ -44,7 +58,7 @@ class SceneSegmenter(Node):
     """
 
     def __init__(self) -> None:
-        super().__init__("scene_segmenter")
+        super().__init__("scene_segmenter", makes="scenes", takes="scenes", calls=0)
         viewpoint = "Where the camera stood, x y z in the cloud's frame; empty if that isn't known."
         up = "What is up, x y z in the scene's frame; empty: where the camera is above."
         region = "Where to look: lowest x y z, highest x y z; empty: everywhere."
@@ -56,9 +70,10 @@ class SceneSegmenter(Node):
         # A mask comes later than the image that it was made of.
         self._images: deque[Image] = deque(maxlen=KEPT)
         self._mask: Image | None = None
-        self._due: Callable[[], None] | None = None  # the newest scene, until it is looked at
+        self._tracker, self._frame, self._found = Tracker(), "", 0
         self._objects = publisher(self, ObjectClouds, "object_clouds")
         self._markers = publisher(self, MarkerArray, "object_markers")
+        self._newest = Newest(self._serve_newest, self._objects, self._markers)
         group = MutuallyExclusiveCallbackGroup()
         for kind, topic, callback in (
             (PointCloud2, "scene_cloud", self._on_cloud),
@@ -67,45 +82,58 @@ class SceneSegmenter(Node):
             (Image, "mask", self._on_mask),
         ):
             subscribe(self, kind, topic, callback, group)
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._work, clock=clock, callback_group=group)
+
+    def load(self) -> None:
+        """Nothing is needed."""
+
+    def unload(self) -> None:
+        """Forget what was seen."""
+        self._tracker, self._info, self._mask = Tracker(), None, None
+        self._images.clear()
+
+    def served(self) -> str:
+        """Where scenes come from."""
         topics = map(self.resolve_topic_name, ("scene_cloud", "depth_image"))
-        self.get_logger().info(f"ready: takes scenes from {' and '.join(topics)}")
+        return f"scenes from {' and '.join(topics)}"
+
+    def about(self) -> dict[str, object]:
+        """What it saw last."""
+        return {"objects": self._found}
 
     def _on_cloud(self, cloud: PointCloud2) -> None:
-        self._due = partial(self._look, cloud.header, partial(self._read_cloud, cloud))
-        self._work()
+        self._take(Scene(cloud.header, partial(self._read_cloud, cloud)))
 
     def _on_depth(self, image: Image) -> None:
         self._images.append(image)
         if not self.count_publishers(self.resolve_topic_name("mask")):
-            self._take(image, None)
+            self._take_image(image, None)
         elif self._mask is not None and self._mask.header.stamp == image.header.stamp:
-            self._take(image, self._mask)
+            self._take_image(image, self._mask)
 
     def _on_mask(self, mask: Image) -> None:
         self._mask = mask
         for image in self._images:
             if image.header.stamp == mask.header.stamp:
-                self._take(image, mask)
+                self._take_image(image, mask)
 
-    def _take(self, image: Image, mask: Image | None) -> None:
-        self._due = partial(self._look, image.header, partial(self._read_depth, image, mask))
-        self._work()
+    def _take_image(self, image: Image, mask: Image | None) -> None:
+        self._take(Scene(image.header, partial(self._read_depth, image, mask)))
 
-    def _work(self) -> None:
-        """Look at the newest scene, if that wasn't done and somebody listens."""
-        outputs = (self._objects, self._markers)
-        if self._due is None or not any(out.get_subscription_count() for out in outputs):
-            return
-        look, self._due = self._due, None
+    def _serve_newest(self, scene: Scene, stop: Stop) -> None:
+        self._state = "looking"
+        self._counts["scenes_taken"] += 1
         try:
-            look()
-        except (InputError, Refusal) as error:
-            text = f"scene refused: {error}"
+            self._look(scene)
+            self._level = DiagnosticStatus.OK
+        except Exception as error:
+            code, text = self._explain(error)
+            if code != ResultCode.BUG:
+                self._counts["scenes_refused"] += 1
+                self._level = DiagnosticStatus.WARN
+            text = f"scene refused: {text}"
             self.get_logger().warning(text, throttle_duration_sec=REPEAT)
-        except Exception:  # a bug; the next scene may be well
-            self.get_logger().error(traceback.format_exc())
+        finally:
+            self._state = "idle"
 
     def _read_cloud(self, cloud: PointCloud2) -> Observation:
         sensor = self._frames.sensor(cloud.header.frame_id, cloud.header.stamp)
@@ -118,31 +146,31 @@ class SceneSegmenter(Node):
             raise InputError(f"depth_image: no camera_info has come on {topic} yet")
         return Observation(read_depth(image, self._info, mask), viewpoint=np.zeros(3))
 
-    def _look(self, header: Header, read: Callable[[], Observation]) -> None:
-        scene = read()
-        up = self._frames.up(header.frame_id, header.stamp)
-        if up is None:
-            up = self.get_parameter("up").value or None
-        region = self.get_parameter("region").value
+    def _look(self, scene: Scene) -> None:
+        start, header = time.perf_counter(), scene.header
+        given = scene.read()
+        pose = self._frames.level(header.frame_id, header.stamp)
+        up = self._value("up") or None if pose is None else pose[2, :3]
+        region = self._value("region")
         corners = np.reshape(region, (2, 3)) if region else None
-        seen = segment(scene.points, scene.viewpoint, up, corners)
+        read = time.perf_counter()
+        seen = segment(given.points, given.viewpoint, up, corners)
+        if header.frame_id != self._frame:
+            self._tracker, self._frame = Tracker(), header.frame_id
+        seen = self._tracker(seen, pose)
+        done = time.perf_counter()
         self._objects.publish(object_clouds(seen, header))
         self._markers.publish(scene_markers(seen, header))
-        text = f"{len(seen.numbers)} objects, " + ("a plane" if seen.plane else "no plane")
+        self._found, end = len(seen.numbers), time.perf_counter()
+        self._seconds = {"read": read - start, "segment": done - read, "total": end - start}
+        text = f"{self._found} objects, " + ("a plane" if seen.plane else "no plane")
         self.get_logger().info(text, throttle_duration_sec=REPEAT)
 
 
 def main(args: list[str] | None = None) -> int:
     """Exit code 0 after Ctrl-C, 2 for parameters that aren't accepted."""
-    return run_node("scene_segmenter", spin, args)
-
-
-def spin() -> None:
-    """Serve until the context is shut down."""
-    tune_allocator()
-    executor = MultiThreadedExecutor(num_threads=3)  # TF comes in while a transform is waited for
-    executor.add_node(SceneSegmenter())
-    executor.spin()
+    threads = 4  # TF comes in while a transform is waited for
+    return run_node("scene_segmenter", partial(spin, SceneSegmenter, threads), args)
 
 
 if __name__ == "__main__":

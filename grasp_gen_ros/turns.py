@@ -1,4 +1,4 @@
-"""One job at a time, in order of arrival, each of which can be stopped."""
+"""One job at a time, in order of arrival, each of which can be stopped; of a stream the newest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+from rclpy.publisher import Publisher
 
 from grasp_gen_core.stopping import Stop
 from grasp_gen_ros.msg import ResultCode
@@ -83,6 +85,47 @@ class Turns:
         """Stop what runs and drop what waits; returns when nothing runs any more."""
         self._closed.set()
         self._worker.shutdown(cancel_futures=True)
+
+
+class Newest(Generic[T]):
+    """Of what comes all the time the newest has a turn, while somebody listens to what comes of it.
+
+    Args:
+        job: is given it, and what to ask whether to stop.
+        outputs: to which somebody may listen.
+    """
+
+    def __init__(self, job: Callable[[T, Stop], object], *outputs: Publisher) -> None:
+        self._job, self._outputs = job, outputs
+        self._slot = threading.Lock()
+        self._due: T | None = None  # until it has its turn
+        self._queued = False
+
+    def put(self, one: T, turns: Turns | None) -> bool:
+        """Give it the next turn; whether another loses it thereby."""
+        with self._slot:
+            replaced, self._due = self._queued, one
+        self.catch_up(turns)
+        return replaced
+
+    def catch_up(self, turns: Turns | None) -> None:
+        """A turn for the newest, if it had none and somebody listens."""
+        if turns is None or not any(out.get_subscription_count() for out in self._outputs):
+            return
+        with self._slot:
+            if self._due is None or self._queued:
+                return
+            self._queued = True
+        turns.add(self._serve)
+
+    def drop(self) -> None:
+        """Forget what waits; nothing runs any more."""
+        self._due, self._queued = None, False
+
+    def _serve(self, stop: Stop) -> None:
+        with self._slot:
+            one, self._due, self._queued = self._due, None, False
+        self._job(one, stop)
 
 
 def inactive() -> Refusal:

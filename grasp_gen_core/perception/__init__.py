@@ -42,9 +42,10 @@ class Segmentation:
     viewpoint: np.ndarray | None
 
     @property
-    def numbers(self) -> range:
-        """The objects' labels."""
-        return range(FIRST_OBJECT, int(self.labels.max(initial=PLANE)) + 1)
+    def numbers(self) -> list[int]:
+        """The objects' labels, in order."""
+        found = np.flatnonzero(np.bincount(self.labels.ravel()))
+        return found[found >= FIRST_OBJECT].tolist()
 
     def object(self, number: int) -> np.ndarray:
         """(N, 3) the points of an object, by its label."""

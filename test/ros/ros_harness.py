@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
 from rclpy.publisher import Publisher
@@ -33,6 +34,14 @@ os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 COMMANDS = Path(sys.executable).parent
+SERVICES = {
+    "generate_grasps": GenerateGrasps,
+    "refine_grasps": RefineGrasps,
+    "change_state": ChangeState,
+    "set_parameters": SetParameters,
+    "list_parameters": ListParameters,
+    "get_parameters": GetParameters,
+}
 
 
 def ros_command(name: str, *ros_arguments: str) -> list[str | Path]:
@@ -70,10 +79,19 @@ class Command:
 
 
 class Peer:
-    """The other end of the line: sends clouds, makes calls, keeps all that the node publishes."""
+    """The other end of the line: sends clouds, makes calls, keeps all that the node publishes.
 
-    def __init__(self, namespace: str, profile: QoSProfile | int = 10) -> None:
+    Args:
+        namespace: of the node at this end, and at the other.
+        profile: of what is listened to.
+        of: the other node's name.
+    """
+
+    def __init__(
+        self, namespace: str, profile: QoSProfile | int = 10, of: str = "grasp_generator"
+    ) -> None:
         self.node = rclpy.create_node("peer", namespace=namespace)
+        self._of = of
         self.received: dict[str, list] = {}
         self._news = threading.Condition()
         self._cloud = self.node.create_publisher(PointCloud2, "object_cloud", 10)
@@ -85,14 +103,9 @@ class Peer:
             "/diagnostics": DiagnosticArray,
         }.items():
             self.listen(topic, kind, profile)
-        self._clients = {
-            name: self.node.create_client(kind, name)
-            for name, kind in {
-                "generate_grasps": GenerateGrasps,
-                "refine_grasps": RefineGrasps,
-                "grasp_generator/change_state": ChangeState,
-            }.items()
-        }
+        self._clients: dict[str, Client] = {}
+        for name in ("generate_grasps", "refine_grasps", f"{of}/change_state"):
+            self._client(name)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin)
@@ -104,9 +117,9 @@ class Peer:
         self.node.destroy_node()
 
     def listen(self, topic: str, kind: type, profile: QoSProfile | int = 10) -> None:
-        """Keep what is published on a topic; of diagnostics, that of the peer's namespace."""
+        """Keep what is published on a topic; of diagnostics, those of the peer's own node."""
         messages = self.received[topic] = []
-        own = self.node.get_namespace().strip("/")
+        own = f"{self.node.get_namespace()}/{self._of}: ".lstrip("/")
 
         def keep(message) -> None:
             if kind is DiagnosticArray and not message.status[0].name.startswith(own):
@@ -178,13 +191,15 @@ class Peer:
         self.wait_for("/diagnostics")
         return values_of(self.received["/diagnostics"][-1])
 
-    def call_async(self, name: str, request):
-        if name not in self._clients:  # of any node
-            kind = {"set_parameters": SetParameters, "list_parameters": ListParameters,
-                    "get_parameters": GetParameters}[name.rpartition("/")[2]]  # fmt: skip
+    def _client(self, name: str) -> Client:
+        if name not in self._clients:
+            kind = SERVICES[name.rpartition("/")[2]]
             self._clients[name] = self.node.create_client(kind, name)
-            assert self._clients[name].wait_for_service(30)
-        return self._clients[name].call_async(request)
+        return self._clients[name]
+
+    def call_async(self, name: str, request):
+        assert self._client(name).wait_for_service(30)
+        return self._client(name).call_async(request)
 
     def call(self, name: str, request, timeout: float = 60.0):
         return self.result(self.call_async(name, request), timeout)

@@ -48,7 +48,7 @@ def tell(broadcaster, parent: str, child: str, turn: Rotation, shift: np.ndarray
 def test_a_missing_transform_is_named(robot: Peer, cylinder: np.ndarray):
     response = robot.generate(make_cloud(cylinder, new_header("nowhere")))
     assert not response.success and response.code == ResultCode.NO_TRANSFORM
-    assert response.message.startswith("up_frame: no transform between 'base' and 'nowhere'")
+    assert response.message.startswith("up_frame: no transform between 'nowhere' and 'base'")
 
 
 def test_grasps_in_the_robots_frame(robot: Peer, cylinder: np.ndarray):

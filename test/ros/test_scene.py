@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
 
 import yaml
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point
 from ros_harness import Command, Peer, new_header, ros_command
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -113,9 +114,29 @@ def test_nobody_looks_outside_the_mask_or_the_region(scene_peer: Peer, table: Se
     assert scene_peer.set_parameter("region", [], "scene_segmenter").successful
 
 
-def test_what_is_no_scene_is_refused(scene_peer: Peer, segmenter: Command):
+def test_what_is_no_scene_is_refused(scene_peer: Peer, segmenter: Command, namespace: str):
+    watcher = Peer(namespace, of="scene_segmenter")
+    refused = int(watcher.status(lambda v: True)["scenes_refused"])
     scene_peer.publish("depth_image", image(np.zeros((4, 4), np.uint8), "rgb8", new_header()))
-    segmenter.wait_for_output("scene refused: depth_image: of 'rgb8', accepted are 16UC1")
+    text = "depth_image: of 'rgb8', accepted are 16UC1"
+    segmenter.wait_for_output(f"scene refused: {text}")
+    values = watcher.status(lambda v: v["scenes_refused"] == str(refused + 1))
+    assert values["last_error"].startswith(text)
+    assert watcher.received["/diagnostics"][-1].status[0].level == DiagnosticStatus.WARN
+    send_image(scene_peer)
+    watcher.wait_for("/diagnostics", lambda m: m.status[0].level == DiagnosticStatus.OK)
+    watcher.close()
+
+
+def test_objects_keep_their_ids(scene_peer: Peer, table: Segmentation):
+    """One is taken away and comes again; the others' ids stay, whatever is left of them."""
+    whole = {one.id: len(read_points(one.cloud)) for one in send_image(scene_peer).objects}
+    for gone in table.numbers:
+        left = send_image(scene_peer, table.labels != gone)
+        assert {one.id for one in left.objects} == whole.keys() - {gone}
+    scene_peer.stop_publishing("mask")
+    again = {one.id: len(read_points(one.cloud)) for one in send_image(scene_peer).objects}
+    assert again == whole
 
 
 def test_the_newest_object_by_id(scene_peer: Peer, table: Segmentation):
@@ -181,8 +202,9 @@ def test_from_a_real_scene_to_a_pregrasp(scene_peer: Peer):
     scene_peer.publish("scene_cloud", scene)
     message = scene_peer.wait_for("object_clouds", lambda m: m.header == scene.header)
     seen = read_scene(message)
+    first = message.objects[0].id
     scene_peer.until(
-        lambda: scene_peer.generate(PointCloud2(), object_id=2).grasps.header == scene.header
+        lambda: scene_peer.generate(PointCloud2(), object_id=first).grasps.header == scene.header
     )
     for one in message.objects[:2]:
         answer = scene_peer.generate(PointCloud2(), object_id=one.id, num_grasps=8)
