@@ -27,8 +27,13 @@ from grasp_gen_core.types import (
     lean,
 )
 from grasp_gen_ros.msg import Grasp, GraspArray, ManoHand
+from grasp_gen_ros.plain_clouds import FLOATS
 
-FLOATS = {PointField.FLOAT32: np.dtype("f4"), PointField.FLOAT64: np.dtype("f8")}
+try:
+    from sensor_msgs_py import point_cloud2
+except ModuleNotFoundError:
+    from grasp_gen_ros import plain_clouds as point_cloud2
+
 OPTICAL = "_optical_frame"  # how the frames of cameras end (REP 103)
 FARTHEST = (
     1e9  # metres that a camera can be from a frame's origin: more than from anywhere on Earth
@@ -96,19 +101,27 @@ def read_points(cloud: PointCloud2) -> np.ndarray:
             f"cloud: data holds {len(cloud.data)} bytes, height * row_step is "
             f"{cloud.height} * {cloud.row_step} = {cloud.height * cloud.row_step}"
         )
-    order = ">" if cloud.is_bigendian else "<"
-    columns = [
-        np.ndarray(
-            (cloud.height, cloud.width),
-            FLOATS[field.datatype].newbyteorder(order),
-            cloud.data,
-            field.offset,
-            (cloud.row_step, cloud.point_step),
-        )
-        for field in fields
-    ]
+    found = point_cloud2.read_points(_plain(cloud, fields), [field.name for field in fields])
     precision = np.result_type(*[FLOATS[field.datatype] for field in fields])
-    return np.stack([column.ravel().astype(precision) for column in columns], axis=1)
+    return np.stack([found[name].astype(precision) for name in "xyz"], axis=1)
+
+
+def _plain(cloud: PointCloud2, fields: list[PointField]) -> PointCloud2:
+    """The cloud with these fields alone, and rows without padding, as sensor_msgs_py takes it."""
+    size, data = cloud.width * cloud.point_step, cloud.data
+    # A cloud of the other byte order is swapped where it is.
+    if cloud.row_step > size or cloud.is_bigendian:
+        rows = np.frombuffer(data, np.uint8).reshape(cloud.height, cloud.row_step)
+        data = array("B", rows[:, :size].tobytes())
+    return PointCloud2(
+        height=cloud.height,
+        width=cloud.width,
+        fields=fields,
+        is_bigendian=cloud.is_bigendian,
+        point_step=cloud.point_step,
+        row_step=size,
+        data=data,
+    )
 
 
 def _coordinate(cloud: PointCloud2, name: str) -> PointField:
@@ -157,17 +170,9 @@ def make_cloud(
         PointField(name=name, offset=offset, datatype=types[dtype], count=1)
         for name, (dtype, offset) in values.dtype.fields.items()
     ]
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(values),
-        fields=fields,
-        is_bigendian=False,
-        point_step=values.itemsize,
-        row_step=values.nbytes,
-        data=array("B", values.tobytes()),
-        is_dense=bool(np.isfinite(points).all()),
-    )
+    cloud = point_cloud2.create_cloud(header, fields, values)
+    cloud.is_dense = bool(np.isfinite(points).all())
+    return cloud
 
 
 def grasp_array(grasps: GraspSet, header: Header, of: str = "object") -> GraspArray:
