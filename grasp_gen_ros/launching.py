@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -75,7 +79,11 @@ def describe(
 
 
 def generator(given: Given) -> list[LaunchDescriptionEntity]:
-    """grasp_generator, and what the arguments ask for beside it."""
+    """grasp_generator, and what the arguments ask for beside it.
+
+    Raises:
+        ValueError: if an argument needs a package that isn't installed, or the bag isn't there.
+    """
     parameters = {
         # Texts stay texts, "7" too; of all else the node itself says what is wrong.
         name: text(given[name]) if isinstance(default, str) else yaml.safe_load(given[name])
@@ -88,11 +96,17 @@ def generator(given: Given) -> list[LaunchDescriptionEntity]:
         topics = {"scene_cloud": given["scene_topic"]}
         started.append(node("scene_segmenter", given, "segment.yaml", {}, topics))
     if given["bag"]:
+        _need("ros2bag", "bag")
+        if not Path(given["bag"]).exists():
+            raise ValueError(f"argument 'bag': {given['bag']!r} isn't there, accepted is a bag")
         clock = ["--clock"] if _is_true(given["use_sim_time"]) else []
-        started.append(ExecuteProcess(cmd=["ros2", "bag", "play", given["bag"], *clock]))
+        play = ["ros2", "bag", "play", given["bag"], *clock]
+        started.append(ExecuteProcess(cmd=play, output="screen"))
     if _is_true(given["rviz"]):
+        _need("rviz2", "rviz")
         arguments = ["-d", str(CONFIG / "grasps.rviz")]
-        started.append(Node(package="rviz2", executable="rviz2", arguments=arguments))
+        rviz = Node(package="rviz2", executable="rviz2", arguments=arguments, output="screen")
+        started.append(rviz)
     return started
 
 
@@ -137,6 +151,15 @@ def text(value: str) -> ParameterValue:
 def _defaults() -> dict[str, object]:
     """The parameters of grasp_generator."""
     return yaml.safe_load((CONFIG / "generate.yaml").read_text())["/**"]["ros__parameters"]
+
+
+def _need(package: str, argument: str) -> None:
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError as error:
+        raise ValueError(
+            f"argument {argument!r} needs the ROS 2 package {package}, which isn't installed"
+        ) from error
 
 
 def _is_true(text: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
 
 import rclpy
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from ros_harness import Command, Peer
 from sensor_msgs.msg import PointCloud2
 
@@ -96,6 +97,59 @@ def test_arguments_are_the_few_things_people_change():
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     names = [line.strip()[1:-2] for line in shown.splitlines() if line.endswith("':")]
     assert sorted(names) == sorted(
-        "cloud_topic scene_topic generator refiner num_grasps device hand side rviz namespace "
-        "use_sim_time params_file log_level respawn bag".split()
+        "cloud_topic scene_topic generator refiner ranking num_grasps device hand side rviz "
+        "namespace use_sim_time params_file log_level respawn bag".split()
     )
+
+
+def launched(*arguments: str) -> str:
+    """What a launch says that refuses to start."""
+    command = ["ros2", "launch", "grasp_gen_ros", "generate.launch.py", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "process started" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch) -> Path:
+    """A place where rviz2 and ros2bag seem to be installed; what they are told, they print."""
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    for package, program in {"rviz2": "lib/rviz2/rviz2", "ros2bag": "bin/ros2"}.items():
+        (index / package).touch()
+        file = tmp_path / program
+        file.parent.mkdir(parents=True)
+        file.write_text(f'#!/bin/sh\necho {package} is told "$@"\n')
+        file.chmod(0o755)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("argument", "package"), [("bag:=.", "ros2bag"), ("rviz:=true", "rviz2")])
+def test_what_is_not_installed_is_named(argument: str, package: str):
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        name = argument.partition(":=")[0]
+        text = f"argument '{name}' needs the ROS 2 package {package}, which isn't installed"
+        assert text in launched(argument)
+    else:
+        pytest.skip(f"{package} is installed")
+
+
+def test_a_bag_that_is_not_there_is_named(installed: Path):
+    assert "argument 'bag': '/nowhere' isn't there" in launched("bag:=/nowhere")
+
+
+def test_rviz_and_a_bag_are_started(launch, installed: Path, monkeypatch):
+    """As RViz and `ros2 bag play` want to be."""
+    starts = launch("generate.launch.py", "device:=cpu", "rviz:=true")
+    starts.wait_for_output("rviz2 is told -d ")
+    assert "config/grasps.rviz" in starts.output
+    command = [shutil.which("ros2"), "launch", "grasp_gen_ros", "generate.launch.py", "device:=cpu"]
+    monkeypatch.setenv("PATH", f"{installed / 'bin'}:{os.environ['PATH']}")
+    plays = Command(installed / "log", *command, f"bag:={installed}", "use_sim_time:=true")
+    plays.wait_for_output(f"ros2bag is told bag play {installed} --clock")
+    plays.wait_for_output("ready: takes")
+    assert plays.interrupt() == 0, plays.output
