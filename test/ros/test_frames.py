@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import trimesh
 
 pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
 pytest.importorskip("tf2_ros", reason="needs tf2, which a ROS 2 installation brings")
@@ -12,10 +13,12 @@ pytest.importorskip("tf2_ros", reason="needs tf2, which a ROS 2 installation bri
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
 from ros_harness import Command, Peer, new_header, ros_command
 from scipy.spatial.transform import Rotation
-from tf2_ros import StaticTransformBroadcaster
+from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
 from grasp_gen_ros.conversions import make_cloud, place, read_points
-from grasp_gen_ros.msg import ResultCode
+from grasp_gen_ros.msg import ObjectClouds, ResultCode
+from grasp_gen_ros.qos import LATCHED
 
 TURN, SHIFT = Rotation.from_rotvec([0.4, -1.2, 0.7]), np.array([0.5, -0.2, 1.1])
 
@@ -37,9 +40,9 @@ def robot(ros: None, tmp_path_factory):
     assert "Traceback" not in command.output
 
 
-def tell(broadcaster, parent: str, child: str, turn: Rotation, shift: np.ndarray) -> None:
+def tell(broadcaster, header: Header, child: str, turn: Rotation, shift: np.ndarray) -> None:
     x, y, z, w = turn.as_quat().tolist()
-    transform = TransformStamped(header=new_header(parent), child_frame_id=child)
+    transform = TransformStamped(header=header, child_frame_id=child)
     transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
     transform.transform.translation = Vector3(**dict(zip("xyz", shift.tolist(), strict=True)))
     broadcaster.sendTransform(transform)
@@ -57,8 +60,8 @@ def test_grasps_in_the_robots_frame(robot: Peer, cylinder: np.ndarray):
 
     def late() -> None:
         time.sleep(0.4)
-        tell(broadcaster, "base", "camera", TURN, SHIFT)
-        tell(broadcaster, "camera", "lens", Rotation.identity(), np.zeros(3))
+        tell(broadcaster, new_header("base"), "camera", TURN, SHIFT)
+        tell(broadcaster, new_header("camera"), "lens", Rotation.identity(), np.zeros(3))
 
     thread = threading.Thread(target=late)
     thread.start()
@@ -76,3 +79,32 @@ def test_grasps_in_the_robots_frame(robot: Peer, cylinder: np.ndarray):
         np.testing.assert_allclose(place(grasp.retreat), [0, 0, 0.1], atol=1e-9)
         joints = np.array([place(joint) for joint in grasp.joints])
         assert np.linalg.norm(joints[:, None] - there, axis=2).min() < 0.05
+
+
+def test_objects_keep_their_ids_while_the_camera_moves(ros: None, tmp_path):
+    """In up_frame they lie still."""
+    options = ["-r", "__ns:=/moving", "-p", "up_frame:=base"]
+    command = Command(tmp_path / "log", *ros_command("scene_segmenter", *options))
+    command.wait_for_output("ready")
+    peer = Peer("/moving", of="scene_segmenter")
+    peer.listen("object_clouds", ObjectClouds, LATCHED)
+    ball, small = (trimesh.creation.icosphere(5, radius).vertices for radius in (0.05, 0.03))
+    balls, broadcaster = (
+        np.concatenate([ball, small + [0.3, 0, 0]]),
+        TransformBroadcaster(peer.node),
+    )
+    try:
+        for number in range(3):
+            turn, shift = Rotation.from_rotvec(number * np.array([0.4, -0.2, 0.9])), number * SHIFT
+            cloud = make_cloud(turn.inv().apply(balls - shift), new_header("eye"))
+            header = Header(stamp=cloud.header.stamp, frame_id="base")
+            tell(broadcaster, header, "eye", turn, shift)
+            peer.publish("scene_cloud", cloud)
+            stamp = cloud.header.stamp
+            seen = peer.wait_for("object_clouds", lambda m, stamp=stamp: m.header.stamp == stamp)
+            sizes = {one.id: np.ptp(read_points(one.cloud)[:, 0]) for one in seen.objects}
+            assert sizes.keys() == {2, 3} and sizes[2] > 0.09 > 0.07 > sizes[3]
+    finally:
+        peer.close()
+    assert command.interrupt() == 0, command.output
+    assert "Traceback" not in command.output
