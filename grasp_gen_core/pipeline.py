@@ -277,7 +277,7 @@ class GraspPipeline:
             grid, shapes, objects = FieldInFrame(field, frame), (), None
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
-        obstacles = None if around is None else Obstacles(around, frame)
+        obstacles = None if around is None else Obstacles(around, frame, self.device)
         grid = grid.to(self.device)
         scene = Scene(points, frame, cloud, outward, grid, shapes, objects, obstacles, up, notes)
         self._lap("cloud")
@@ -298,13 +298,13 @@ class GraspPipeline:
                 progress(stage, self.rank(hands, scene, 1))
 
         if self.refine is not None:
-            portions = []
+            portions, around = [], scene.obstacles and scene.obstacles.inside
             # Last digits depend on what is computed together, and refinement makes millimetres of
             # them: hands that somebody gave are refined each by itself.
             for portion in mano.split(1 if num is None else self.portion * REFINED):
                 heed()
                 tell("refine", torch.cat(portions) if portions else mano)
-                portions.append(self.refine(portion, scene.cloud, scene.grid))
+                portions.append(self.refine(portion, scene.cloud, scene.grid, around))
             mano = torch.cat(portions)
         heed()
         self._lap("refine")

@@ -15,6 +15,7 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -150,6 +151,7 @@ class JointDiffusion(Network):
         mano: Tensor,
         points: Tensor,
         grid: DistanceGrid,
+        around: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Noisy hands made grasps (Sec. 3.2, setting 1), of the shape that they have.
 
@@ -160,6 +162,7 @@ class JointDiffusion(Network):
             mano: (B, 61) hands.
             points: (N, 3) the object, metres, in the same frame, full or partial.
             grid: signed distance to the object.
+            around: as of `quick.refine`, which comes last.
 
         Returns:
             (B, 61) hands near the given ones.
@@ -183,7 +186,7 @@ class JointDiffusion(Network):
         )
         chosen = (x[best] for x in (fitted, contacts, rotation, centre))
         touching = self.touch(*chosen, grid)
-        return quick.refine(touching, points, grid, hand=hand)
+        return quick.refine(touching, points, grid, around, hand=hand)
 
     def touch(
         self,

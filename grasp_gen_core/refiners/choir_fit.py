@@ -66,6 +66,7 @@ def refine(
     mano: Tensor,
     points: Tensor,
     grid: DistanceGrid,
+    around: Callable[[Tensor], Tensor] | None = None,
     *,
     hand: ManoHand,
 ) -> Tensor:
@@ -78,6 +79,7 @@ def refine(
         mano: (B, 61) hands.
         points: (N, 3) the object, metres, dense enough for contact (see `choir.CONE`).
         grid: signed distance of the object.
+        around: not used.
         hand: the hand model.
 
     Returns:

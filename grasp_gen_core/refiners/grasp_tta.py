@@ -12,6 +12,7 @@ their shape, which is somebody's. Adam in tens of steps, not hundreds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +35,7 @@ def refine(
     mano: Tensor,
     points: Tensor,
     grid: DistanceGrid,
+    around: Callable[[Tensor], Tensor] | None = None,
     *,
     generator: GraspCVAE,
     contact_net: ContactNet,
@@ -44,6 +46,7 @@ def refine(
         mano: (B, 61) proposed hands.
         points: (N, 3) the object, metres.
         grid: not used: the paper's losses know the object by its points.
+        around: not used.
         generator: whose decoder is adapted, and whose `sampling` says in how many steps.
         contact_net: predicts the contact maps that hands should have.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,12 +24,14 @@ SKIN, SQUEEZE = 0.0012, 0.003  # metres
 # too early: pads are brought to a surface that lies so many standard deviations deeper than the
 # mean. Of 0, 0.5, 1, 1.5 and 2.5 the best on held-out families, by little.
 LEAN = 1.0
+BLOCKED = 3.0  # weight of squared centimetres in what stands around
 
 
 def refine(
     mano: Tensor,
     points: Tensor,
     grid: DistanceGrid,
+    around: Callable[[Tensor], Tensor] | None = None,
     *,
     hand: ManoHand,
 ) -> Tensor:
@@ -37,6 +41,7 @@ def refine(
         mano: (B, 61) proposed hands.
         points: (N, 3) the object, metres; torques are balanced about their mean.
         grid: signed distance of the object, from its mesh or its cloud.
+        around: metres (B, V) that places (B, V, 3) are in what stands around the object.
         hand: the hand model.
 
     Returns:
@@ -74,6 +79,9 @@ def refine(
             + 0.1 * (variables.angles - proposed).square().sum(dim=(1, 2))
             + 0.02 * (energies.CM * (variables.transl - start)).square().sum(dim=1)
         )
+        if around is not None:
+            blocked = (energies.CM * around(vertices)).square().sum(dim=1)
+            energy = energy + BLOCKED * share * blocked
         descent.step(energy)
 
     once = Replay(step, mano.device)
