@@ -1,7 +1,7 @@
 """Refiners by name: each improves hands that a generator proposed or somebody saw.
 
-A refiner is called with hands (B, 61), the object's points (N, 3), its signed distance, and what tells
-how deep places are in what stands around it; it gives (B, 61) hands in the same order.
+A refiner is called with hands (B, 61), the object's points (N, 3), its signed distance, and what
+tells how deep places are in what stands around it; it gives (B, 61) hands in the same order.
 """
 
 from __future__ import annotations

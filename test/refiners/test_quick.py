@@ -1,5 +1,8 @@
 """The quick refiner against the exact distance of the object it only knows as a cloud."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -8,9 +11,14 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.metrics.contact_fingers import contact_fingers
 from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
+from grasp_gen_core.objects.frame import Frame
 from grasp_gen_core.objects.sampling import outward_normals, sample_surface
+from grasp_gen_core.perception.plane import Plane
+from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings
 from grasp_gen_core.refiners import get_refiner
 from grasp_gen_core.synthesis.optimise import Target, optimise_grasps
+
+HERE = Frame(np.eye(3), np.zeros(3), False)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +54,27 @@ def test_disturbed_grasps_recover_contact_without_penetration(hand):
     angles = hand.regions.to_angles(refined[:, 13:58])
     low, high = hand.regions.limits.unbind(-1)
     assert (angles >= low - 1e-4).all() and (angles <= high + 1e-4).all()
+
+
+def test_hands_get_out_of_what_stands_around(hand):
+    """A table under a can, which the best of its hands reach below."""
+    can = trimesh.creation.cylinder(0.03, 0.07)
+    target = Target.from_mesh(can, torch.device("cpu"))
+    good = optimise_grasps(replace(target, bottom=None), hand, 24, seed=0, steps=60).mano
+    points, _ = sample_surface(can, 1500, 0)
+    points, grid = torch.from_numpy(points), DistanceGrid.from_mesh(can)
+    table = Obstacles(Surroundings(Plane(np.array([0, 0, 1.0]), -0.035), np.zeros((0, 3))), HERE)
+    refine = get_refiner("quick", hand)
+    without, told = refine(good, points, grid), refine(good, points, grid, table.inside)
+    before, after = (table.depth(hand(mano)[0].detach()) for mano in (without, told))
+    shallow = (before > FREE) & (before < 3 * FREE)
+    assert shallow.sum() >= 3
+    assert (after[shallow] < FREE).float().mean() > 0.7
+    assert (after <= before + 1e-3).all()
+    # Who isn't in the table stays as it is, and who is a little doesn't let go of the can.
+    free = before == 0
+    torch.testing.assert_close(told[free], without[free], atol=1e-3, rtol=0)
+    assert measure(hand, told[shallow], can)[1] > 4
 
 
 def test_unknown_names_are_refused(hand):
