@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.spatial import ConvexHull, cKDTree
+from trimesh.triangles import mass_properties
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand.layer import ManoHand
@@ -251,16 +252,19 @@ def _cell(skin: trimesh.Trimesh, used: np.ndarray, whole: bool) -> np.ndarray:
     """Points whose convex hull a cell is: its skin and, of a part of a segment, below it."""
     if whole:
         return skin.vertices[used]
-    return np.concatenate(
-        [skin.vertices[used], (skin.vertices - CELL_DEPTH * skin.vertex_normals)[used]]
-    )
+    below = skin.vertices[used] - CELL_DEPTH * skin.vertex_normals[used]
+    return np.concatenate([skin.vertices[used], below])
 
 
 def _weigh(body, points: np.ndarray) -> None:
     """Give a body the mass and inertia of the hull of its skin (N, 3), in its own frame."""
-    hull = trimesh.convex.convex_hull(points)
-    hull.density = DENSITY
-    inertia = hull.moment_inertia
+    hull = ConvexHull(points)
+    sides, outward = points[hull.simplices], hull.equations[:, :3]
+    normals = np.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0])
+    turned = (normals * outward).sum(axis=1) < 0
+    sides[turned] = sides[turned, ::-1]
+    whole = mass_properties(sides, density=DENSITY)
+    inertia = whole.inertia
     body.explicitinertial = True
-    body.mass, body.ipos = hull.mass, hull.center_mass
+    body.mass, body.ipos = whole.mass, whole.center_mass
     body.fullinertia = [*np.diag(inertia), inertia[0, 1], inertia[0, 2], inertia[1, 2]]
