@@ -154,13 +154,10 @@ class ClosingTest:
         closed, regions = torch.from_numpy(mano).float(), self.hand.regions
         opened = closed.clone()
         opened[:, HAND_POSE] = regions.opened(closed[:, HAND_POSE])
-        depth = self._depth(opened)
-        stray = depth > np.maximum(self._depth(closed), STRAY)
+        stray = self._depth(opened) > np.maximum(self._depth(closed), STRAY)
         fingers = torch.from_numpy(stray[:, np.argsort(FIRST_JOINT)]).repeat_interleave(9, dim=1)
         opened[:, HAND_POSE] = torch.where(fingers, closed[:, HAND_POSE], opened[:, HAND_POSE])
-        changed = stray.any(axis=1)
-        depth[changed] = self._depth(opened[changed])
-        return opened[:, HAND_POSE].numpy(), depth.max(axis=1)
+        return opened[:, HAND_POSE].numpy(), self._depth(opened).max(axis=1)
 
     def _depth(self, mano: torch.Tensor) -> np.ndarray:
         """(B, 6) metres that the hand's parts reach into the object."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +43,11 @@ class SimObject:
     ) -> None:
         self.mass, self.friction = mass, friction
         self.centre, self.principal, self.moments = inertia(mesh, mass)
-        self.parts = [np.ravel(part.vertices - self.centre) for part in convex_parts(mesh).parts]
+        # As files in memory MuJoCo keeps what it makes of them; of bare vertices it makes the hulls
+        # anew for each hand. The header counts vertices, normals, texture coordinates and faces.
+        parts = [np.float32(part.vertices - self.centre) for part in convex_parts(mesh).parts]
+        files = [np.int32([len(part), 0, 0, 0]).tobytes() + part.tobytes() for part in parts]
+        self.files = {f"{sha256(file).hexdigest()}.msh": file for file in files}
 
     def add_to(self, spec: mujoco.MjSpec, time_step: float) -> None:
         """Add it as the body "object", and set how contacts of all bodies act.
@@ -63,8 +68,9 @@ class SimObject:
         body.explicitinertial = True
         body.mass, body.inertia = self.mass, self.moments
         body.iquat = quaternion(self.principal)
-        for index, points in enumerate(self.parts):
-            spec.add_mesh(name=f"part{index}", uservert=points)
+        spec.assets = self.files
+        for index, file in enumerate(self.files):
+            spec.add_mesh(name=f"part{index}", file=file)
             body.add_geom(
                 name=f"part{index}",
                 type=mujoco.mjtGeom.mjGEOM_MESH,

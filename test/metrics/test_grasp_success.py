@@ -18,6 +18,7 @@ from grasp_gen_core.metrics.grasp_success import (
     PUSHED_AWAY,
     SLIPPED,
     ClosingTest,
+    _stays,
 )
 from grasp_gen_core.metrics.hands import HandMeshes
 from grasp_gen_core.metrics.protocols import PROTOCOLS, measure_exact, summarise
@@ -42,6 +43,28 @@ def test_a_good_grasp_holds_and_one_that_never_touches_slips(grasps, hand):
     assert (result.moved_cm[held] <= 2).all() and (result.turned_deg[held] <= 15).all()
     away = test(back(hand, mano[:2], 0.1).numpy())
     assert away.outcome.tolist() == [SLIPPED, SLIPPED] and (away.overlap_cm == 0).all()
+
+
+def test_what_clearly_stays_is_not_waited_for(can_grasps, hand, monkeypatch):
+    """The outcomes are those of whole seconds, in which a held object creeps further."""
+    mesh, mano = can_grasps
+    mano = torch.cat([mano, back(hand, mano, 0.015)]).numpy()
+    early = ClosingTest(mesh, hand)(mano)
+    monkeypatch.setattr(grasp_success, "CLEARLY", 0.0)
+    whole = ClosingTest(mesh, hand)(mano)
+    np.testing.assert_array_equal(early.outcome, whole.outcome)
+    held = whole.outcome == HELD
+    assert (early.moved_cm <= whole.moved_cm)[held].all() and 0 < held.sum() < len(mano)
+    assert (early.moved_cm < whole.moved_cm)[held].any()
+
+
+def test_what_moves_fast_or_far_or_was_hardly_seen_is_waited_for():
+    """Ways as shares of what is allowed; the slower one moves by 0.001 in a look."""
+    ways = 0.1 + np.outer(np.arange(4), [0.001, 0.0])
+    assert _stays(ways, 20) and not _stays(ways[:2], 20)
+    assert not _stays(10 * (ways - 0.1), 20) and _stays(10 * (ways - 0.1), 5)
+    assert not _stays(ways + [0.0, 0.4], 20)
+    assert _stays(ways[::-1], 1000)  # comes back
 
 
 def test_a_hand_deep_inside_collides(grasps, hand):

@@ -1,6 +1,7 @@
 """The MuJoCo hold test against free fall, rest and good and bad grasps."""
 
 import manifold3d
+import mujoco
 import numpy as np
 import pytest
 import roma
@@ -9,6 +10,7 @@ import trimesh
 
 from grasp_gen_core.metrics import hold_worst_axis
 from grasp_gen_core.metrics.hold_worst_axis import GRAVITY, HoldTest, cells_of, hand_cells
+from grasp_gen_core.metrics.mujoco_scene import SimObject
 
 DOWN = np.array([[0.0, 0.0, -1.0]])
 
@@ -79,6 +81,21 @@ def test_results_do_not_depend_on_runs_before(grasps, hand):
     batch, turned = HoldTest(mesh, cells)(vertices), HoldTest(mesh, cells)(vertices[::-1])
     for name, values in batch._asdict().items():
         np.testing.assert_array_equal(values, getattr(turned, name)[::-1])
+
+
+def test_parts_are_those_of_their_object(ball):
+    """MuJoCo keeps what it made of parts of other objects."""
+    box = trimesh.creation.box((0.02, 0.03, 0.04))
+    for mesh in (ball, box, ball):
+        spec, body = mujoco.MjSpec(), SimObject(mesh, 1.0, (1.0, 0.0, 0.0))
+        body.add_to(spec, 0.004)
+        model = spec.compile()
+        data = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, data)
+        turn = data.geom_xmat[0].reshape(3, 3)
+        corners = model.mesh_vert[: model.mesh_vertnum[0]] @ turn.T + data.geom_xpos[0]
+        np.testing.assert_allclose(corners.min(axis=0), mesh.bounds[0], atol=2e-4)
+        np.testing.assert_allclose(corners.max(axis=0), mesh.bounds[1], atol=2e-4)
 
 
 def test_a_thrown_object_is_named(ball):
