@@ -44,6 +44,7 @@ POINTS = 4096  # of a view
 # The closing test's preset, and what is set otherwise to see whether that makes a difference.
 CLOSING = {
     "strict": ("strict", ()),
+    "whole seconds": ("strict", ((grasp_success, "CLEARLY", 0.0),)),
     "half the time step": ("strict", ((grasp_success, "TIME_STEP", 0.002),)),
     "cells half as large": ("strict", ((mechanism, "FEWEST_FACES", 6),)),
     "dexgraspbench": ("dexgraspbench", ()),
