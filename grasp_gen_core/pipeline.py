@@ -35,7 +35,7 @@ from grasp_gen_core.ranking import get_evaluator
 from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
 from grasp_gen_core.ranking.formula import score_grasps
-from grasp_gen_core.runtime import select_device, version
+from grasp_gen_core.runtime import few_threads, select_device, version
 from grasp_gen_core.stopping import Stop, heed, stopped_by
 from grasp_gen_core.types import (
     BETAS,
@@ -154,6 +154,7 @@ class GraspPipeline:
         self.made_by |= {"completion": completion, "ranking": str(ranking), "version": version()}
         self.timings: dict[str, float] = {}
 
+    @few_threads()
     def __call__(
         self,
         points: np.ndarray | Observation,
@@ -203,6 +204,7 @@ class GraspPipeline:
             self._lap("generate")
             return self.finish(mano, seen, seed, num, progress)
 
+    @few_threads()
     def refine_hands(
         self,
         points: np.ndarray | Observation,

@@ -1,9 +1,12 @@
-"""Process-wide settings: device choice, seeds and the C allocator."""
+"""Process-wide settings: device choice, threads and the C allocator."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 import torch
@@ -34,6 +37,29 @@ def version() -> str:
         return metadata.version("grasp-gen")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+@contextmanager
+def few_threads() -> Iterator[None]:
+    """Within it torch works in as many threads as half of this process' cores, at least in one.
+
+    Hands are refined by many small operations. At the end of each all threads wait for one that
+    another process has put off: on two busy cores two threads take ten times as long as one. Not by
+    the load, as last digits would depend on it.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, _cores() // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def tune_allocator() -> None:

@@ -1,5 +1,6 @@
 """The pipeline from a cloud to ranked hands, with the shipped weights."""
 
+import os
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -55,6 +56,13 @@ def test_arrays_and_order(grasps):
         values = getattr(grasps, name)
         assert (values >= 0).all() and (values <= 1).all()
     assert (grasps.metrics["contact_ratio_pct"] == 100).all()
+
+
+def test_a_call_leaves_cores_to_others(pipeline, points, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    before, within = torch.get_num_threads(), []
+    pipeline(points, num=1, progress=lambda *stage: within.append(torch.get_num_threads()))
+    assert set(within) == {1} and torch.get_num_threads() == before
 
 
 def test_hands_are_the_mano_vectors(grasps):
