@@ -30,13 +30,13 @@ class FlatHand(NamedTuple):
     Attributes:
         points: (B, 3, K).
         joints: (B, 16, 3).
-        poses: (135, 3 K) how bent joints make the skin bulge.
+        poses: (135, 3 K) how bent joints make the skin bulge, None where they don't.
         weights: (16, K) how much each joint carries each vertex.
     """
 
     points: Tensor
     joints: Tensor
-    poses: Tensor
+    poses: Tensor | None
     weights: Tensor
 
     @classmethod
@@ -45,18 +45,24 @@ class FlatHand(NamedTuple):
         points = model.v_template[vertices] + torch.einsum(
             "bk,vxk->bvx", betas, model.shapedirs[vertices]
         )
-        poses = model.posedirs.view(len(model.posedirs), -1, 3)[:, vertices].mT.flatten(1)
+        poses = None
+        if model.posedirs.any():
+            poses = model.posedirs.view(len(model.posedirs), -1, 3)[:, vertices].mT.flatten(1)
         return cls(points.mT.contiguous(), joints, poses, model.lbs_weights[vertices].mT)
 
     def bend(self, turns: Tensor) -> BentHand:
         """Turned about the joints (B, 16, 3, 3)."""
-        bent = (turns[:, 1:] - torch.eye(3, dtype=turns.dtype, device=turns.device)).flatten(1)
-        rest = self.points + (bent @ self.poses).view_as(self.points)
+        rest = self.points
+        if self.poses is not None:
+            unit = torch.eye(3, dtype=turns.dtype, device=turns.device)
+            rest = rest + ((turns[:, 1:] - unit).flatten(1) @ self.poses).view_as(rest)
         joints, rotation, shift = chained(turns, self.joints)
-        moves = torch.cat([rotation, shift[..., None]], dim=3).permute(0, 2, 3, 1)
+        moves = torch.cat([rotation, shift[..., None]], dim=3).permute(3, 0, 2, 1)
         carried = moves.reshape(-1, moves.shape[3]) @ self.weights  # one large product
-        x, y, z, one = carried.view(*moves.shape[:3], -1).unbind(2)
-        points = x * rest[:, None, 0] + y * rest[:, None, 1] + z * rest[:, None, 2] + one
+        # Axes first: where the slope is put together again, each is one piece of memory.
+        *axes, points = carried.view(*moves.shape[:3], -1)
+        for axis, place in zip(axes, rest.unbind(1), strict=True):
+            points = torch.addcmul(points, axis, place[:, None])
         return BentHand(rest, rotation, shift, points.mT.contiguous(), joints)
 
 
