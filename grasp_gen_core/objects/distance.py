@@ -11,7 +11,8 @@ import trimesh
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 from torch import nn
-from torch.nn import functional
+
+from grasp_gen_core.objects.trilinear import Trilinear
 
 from grasp_gen_core.stopping import heed
 
@@ -89,7 +90,7 @@ class DistanceGrid(nn.Module):
         super().__init__()
         values = torch.as_tensor(values, dtype=torch.float32)
         values = values.reshape(-1, *values.shape[-3:])
-        # grid_sample wants depth, height, width = z, y, x.
+        # In this order the last axis, along which memory goes, is x.
         self.register_buffer("values", values.permute(0, 3, 2, 1)[None].contiguous())
         self.register_buffer("lower", torch.as_tensor(lower, dtype=torch.float32))
         self.register_buffer("upper", torch.as_tensor(upper, dtype=torch.float32))
@@ -220,18 +221,9 @@ class DistanceGrid(nn.Module):
         Returns:
             (K, ...) metres.
         """
-        scaled = (points - self.lower) / (self.upper - self.lower) * 2 - 1
-        # One batch item per hand lets grid_sample use all cores.
-        batch = scaled.reshape(len(points) if points.ndim > 2 else 1, 1, 1, -1, 3)
-        inside = functional.grid_sample(
-            self.values.expand(len(batch), -1, -1, -1, -1),
-            batch,
-            padding_mode="border",
-            align_corners=True,
-        )
-        beyond = points - points.clamp(self.lower, self.upper)
-        inside = inside.movedim(1, 0).reshape(-1, *points.shape[:-1])
-        return inside + torch.linalg.vector_norm(beyond, dim=-1)
+        places = points.reshape(-1, 3).mT.contiguous()
+        found = Trilinear.apply(places, self.values[0], self.lower, self.upper)
+        return found.view(-1, *points.shape[:-1])
 
 
 def _counts(size: np.ndarray, pitch: float) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from torch.nn import functional
 
 from grasp_gen_core.objects.distance import DistanceGrid, closest_surface, signed_distance
 from grasp_gen_core.objects.procedural import make_object
@@ -119,6 +120,24 @@ def test_grid_gradient_is_that_of_finite_differences(box):
     step = (grid.upper - grid.lower) / (torch.tensor(grid.values.shape[:1:-1]) - 1)
     points = (grid.lower + torch.tensor(cells) * step).requires_grad_()
     assert torch.autograd.gradcheck(grid, (points,), eps=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+def test_between_the_nodes_and_beyond_is_what_grid_sample_gives(objects):
+    rng = np.random.default_rng(0)
+    lower, upper = np.array([-0.1, -0.2, 0.0]), np.array([0.1, 0.1, 0.15])
+    grid = DistanceGrid(rng.standard_normal((objects, 5, 8, 6)), lower, upper)
+    points = torch.from_numpy(rng.uniform(-0.3, 0.3, size=(4, 200, 3))).float().requires_grad_()
+    scaled = (points - grid.lower) / (grid.upper - grid.lower) * 2 - 1
+    found = functional.grid_sample(
+        grid.values, scaled[None, None], padding_mode="border", align_corners=True
+    )[0, :, 0]
+    beyond = (points - points.clamp(grid.lower, grid.upper)).norm(dim=-1)
+    expected, distance = found + beyond, grid.each(points)
+    torch.testing.assert_close(distance, expected, atol=1e-5, rtol=0)
+    weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    slopes = [torch.autograd.grad((weight * x).sum(), points)[0] for x in (distance, expected)]
+    torch.testing.assert_close(*slopes, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("shape", "exact"), [("box", box_distance), ("sphere", sphere_distance)])
