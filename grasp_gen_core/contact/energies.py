@@ -98,7 +98,7 @@ def sphere_penetration(distance: Tensor, radii: Tensor) -> Tensor:
 
 def deviation(distance: Tensor) -> Tensor:
     """(...) standard deviation of distances (K, ...) to K objects that it may be."""
-    return (distance.var(dim=0, correction=0) + 1e-12).sqrt()
+    return ((distance - distance.mean(dim=0)).square().mean(dim=0) + 1e-12).sqrt()
 
 
 def smooth_length(distance: Tensor) -> Tensor:

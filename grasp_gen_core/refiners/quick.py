@@ -14,9 +14,9 @@ from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.replay import Replay
 from grasp_gen_core.stopping import heed
 
-STEPS = 50
+STEPS = 35
 # A short memory: the first steps' steep penetration must not slow the later ones down.
-BETAS = (0.5, 0.6)
+BETAS = (0.3, 0.5)
 # Skin gives way under what it holds: that deep it costs nothing, and pads are pressed in further.
 # A hand that only touches lets go of what it should hold.
 SKIN, SQUEEZE = 0.0012, 0.003  # metres
@@ -54,13 +54,17 @@ def refine(
     proposed = variables.angles.detach().clone()
     start = variables.transl.detach().clone()
     strength = energies.thumb_against_fingers(torch.ones(len(mano), 5, device=mano.device))
-    descent = Descent(variables, place=0.004, turns=0.04, last=1e-3, steps=STEPS, betas=BETAS)
+    descent = Descent(variables, place=0.0035, turns=0.025, last=7e-4, steps=STEPS, betas=BETAS)
 
     def step() -> None:
         vertices, joints = variables.surface()
-        distance = grid.each(vertices)  # (K, B, V), of all that the object may be
         centres, radii = energies.bone_spheres(joints, regions)
-        inside = energies.penetration(distance + SKIN, grid.each(centres) + SKIN, radii, share)
+        # (K, B, V) and (K, B, 5, S), of all that the object may be
+        distance = grid.each(torch.cat([vertices, centres.flatten(1, 2)], dim=1))
+        distance, bones = distance.split((len(regions.sparse), radii.numel()), dim=2)
+        inside = energies.penetration(
+            distance + SKIN, bones.unflatten(2, radii.shape) + SKIN, radii, share
+        )
         touching = distance[..., : len(regions.anchors)]
         pressed = touching.mean(dim=0) + LEAN * energies.deviation(touching)
         anchors = vertices[:, : len(regions.anchors)], pressed
