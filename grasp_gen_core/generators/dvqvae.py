@@ -33,7 +33,12 @@ from torch.nn import functional
 
 from grasp_gen_core.contact.maps import nearest
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.generators.layers.frames import few_of, in_four_frames, in_principal_frame
+from grasp_gen_core.generators.layers.frames import (
+    few_of,
+    in_four_frames,
+    in_principal_frame,
+    random_spots,
+)
 from grasp_gen_core.generators.layers.losses import is_inside
 from grasp_gen_core.generators.layers.mano import rotation_6d
 from grasp_gen_core.generators.layers.mlp import mlp
@@ -48,6 +53,7 @@ DM = 10.0
 CONTACT = 0.005  # metres from the hand, within which a point is of its contact map
 SOFTNESS = 0.001  # metres over which membership of the contact map fades
 SMALL = 0.1  # of the position decoder's 6D numbers: a new network hardly turns hands
+ROUGHLY = 4  # one of so many points tells where hands roughly are
 STAND_OFF = 0.035  # metres between the vertices' mean and the spot that is to be held
 
 
@@ -195,13 +201,14 @@ class DVQVAE(Network):
         few = few_of(points, torch.Generator().manual_seed(0))
         turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
         posture = Posture(mano[:, BETAS], turn, mano[:, HAND_POSE])
-        start = self.hand(mano)[0].mean(dim=1)
-        return self.place_twice(posture, few.expand(len(mano), -1, -1), start).mano
+        start, few = self.hand(mano)[0].mean(dim=1), few.expand(len(mano), -1, -1)
+        return self.place_twice(posture, few, start).mano
 
     def place_twice(self, posture: Posture, local: Tensor, start: Tensor) -> Placed:
         """`place`, and again from where that led."""
-        first = self.place(posture, local, start)
-        return self.place(posture._replace(turn=first.turn), local, first.centre)
+        upright = self.upright(posture)
+        first = self.place(posture, upright, local[:, ::ROUGHLY], start)
+        return self.place(posture._replace(turn=first.turn), upright, local, first.centre)
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """All terms of Eq. 18 and the prior's, their sum under "loss", and codebooks' perplexity.
@@ -224,7 +231,8 @@ class DVQVAE(Network):
         )
         posture = self.decode_posture(codes, feature)
         away = torch.randn_like(true_centre) * torch.rand_like(true_centre[:, :1])
-        placed = self.place(posture, view, true_centre + config.rough * away)
+        rough = true_centre + config.rough * away
+        placed = self.place(posture, self.upright(posture), view, rough)
         vertices = placed.vertices
 
         bent = (posture.pose - mano[:, HAND_POSE]).square().sum(dim=1)
@@ -283,17 +291,21 @@ class DVQVAE(Network):
             betas, rotation_6d(sixd), hand.regions.to_pose(hand.regions.within_limits(free))
         )
 
-    def place(self, posture: Posture, local: Tensor, start: Tensor) -> Placed:
+    def upright(self, posture: Posture) -> Tensor:
+        """(B, 778, 3) hands of a posture, but not turned, metres."""
+        still = posture.betas.new_zeros(len(posture.betas), 3)
+        return self.hand(torch.cat([posture.betas, still, posture.pose, still], dim=1))[0]
+
+    def place(self, posture: Posture, upright: Tensor, local: Tensor, start: Tensor) -> Placed:
         """The second stage (Eq. 9): where hands are.
 
         Args:
             posture: of B hands.
+            upright: (B, 778, 3) the same hands, not turned.
             local: (B, N, 3) the object's points, metres.
             start: (B, 3) roughly where the vertices' mean is.
         """
         hand, betas = self.hand, posture.betas
-        still = betas.new_zeros(len(betas), 3)
-        upright, _ = hand(torch.cat([betas, still, posture.pose, still], dim=1))
         mean = upright.mean(dim=1)
         upright = upright - mean[:, None]
         # Nothing flows from the position's decoder back into the posture.
@@ -487,12 +499,3 @@ def perplexity(index: Tensor) -> Tensor:
     """exp of the entropy of the numbers (B,): how many entries are used, if used alike."""
     share = torch.bincount(index) / len(index)
     return torch.special.entr(share).sum().exp()
-
-
-def random_spots(points: Tensor, rng: torch.Generator) -> Tensor:
-    """(B, 3) one of each cloud's points (B, N, 3), the same one in whatever order they come."""
-    count, size = points.shape[:2]
-    direction = torch.randn(count, 3, 1, generator=rng).to(points)
-    rank = torch.randint(size, (count, 1), generator=rng).to(points.device)
-    along = (points @ direction)[..., 0].argsort(dim=1)
-    return points.take_along_dim(along.gather(1, rank)[..., None], dim=1)[:, 0]

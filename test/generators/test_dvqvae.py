@@ -161,7 +161,8 @@ def a_posture(hand, count: int) -> Posture:
 def test_placed_vertices_are_the_hands_own(hand, net, cloud):
     posture = a_posture(hand, 5)
     with torch.no_grad():
-        placed = net.place(posture, cloud(0).expand(5, -1, -1), torch.rand(5, 3))
+        view, start = cloud(0).expand(5, -1, -1), torch.rand(5, 3)
+        placed = net.place(posture, net.upright(posture), view, start)
         vertices, _ = hand(placed.mano)
     torch.testing.assert_close(placed.vertices, vertices, atol=1e-5, rtol=0)
     torch.testing.assert_close(placed.centre, vertices.mean(dim=1), atol=1e-5, rtol=0)

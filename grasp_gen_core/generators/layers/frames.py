@@ -99,3 +99,12 @@ def few_of(points: Tensor, rng: torch.Generator, count: int = SEEN) -> Tensor:
     if len(points) <= count:
         return points
     return points[torch.randperm(len(points), generator=rng)[:count].to(points.device)]
+
+
+def random_spots(points: Tensor, rng: torch.Generator) -> Tensor:
+    """(B, 3) one of each cloud's points (B, N, 3), the same one in whatever order they come."""
+    count, size = points.shape[:2]
+    direction = torch.randn(count, 3, 1, generator=rng).to(points)
+    rank = torch.randint(size, (count, 1), generator=rng).to(points.device)
+    along = (points @ direction)[..., 0].argsort(dim=1)
+    return points.take_along_dim(along.gather(1, rank)[..., None], dim=1)[:, 0]
