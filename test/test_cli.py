@@ -292,6 +292,13 @@ def test_bench_times_every_stage(capsys):
     assert "call 2 of 2" in progress
 
 
+def test_bench_tells_what_the_hand_layer_takes_of_the_refinement(capsys):
+    assert main("bench --num 2 --repeat 1 --quiet --device cpu".split()) == 0
+    rows = (line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines()[2:])
+    least = {name: float(low) for name, low, _ in rows}
+    assert 0 < least["of refine, hand layer alone"] < least["refine"]
+
+
 def test_values_of_a_config_may_stand_anywhere(folder, capsys):
     for words in (["a.b=1", "--steps", "2"], ["--steps", "2", "a.b=1"]):
         assert main(["train", str(folder / "absent.yaml"), *words]) == 2

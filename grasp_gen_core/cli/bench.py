@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
 from grasp_gen_core.cli.options import (
     DEFAULT,
@@ -17,6 +18,9 @@ from grasp_gen_core.cli.options import (
     print_table,
     tell,
 )
+
+if TYPE_CHECKING:
+    from grasp_gen_core.pipeline import GraspPipeline
 
 
 def add(parser: Parser) -> None:
@@ -60,9 +64,40 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.repeat} calls on {device_name(pipeline.device)}, "
         f"{torch.get_num_threads()} CPU threads; loading took {loading:.2f} s"
     )
+    if arguments.refiner == "quick":
+        floor = [floor_of_quick(pipeline, arguments.num) for _ in range(arguments.repeat + 1)]
+        stages["of refine, hand layer alone"] = np.array(floor[1:])
     rows = [(name, f"{t.min():.3f}", f"{np.median(t):.3f}") for name, t in stages.items()]
     print_table(("stage", "min [s]", "median [s]"), rows)
     return 0
+
+
+def floor_of_quick(pipeline: GraspPipeline, num: int) -> float:
+    """Seconds that the hand layer alone takes, there and back, in all steps for `num` grasps.
+
+    Of an object seen from all around: of one seen in part more hands are refined.
+    """
+    import torch
+
+    from grasp_gen_core.hand.variables import HandVariables
+    from grasp_gen_core.metrics.time_s import time_s
+    from grasp_gen_core.pipeline import REFINED
+    from grasp_gen_core.refiners.quick import STEPS
+    from grasp_gen_core.runtime import few_threads
+    from grasp_gen_core.types import MANO_SIZE
+
+    hand, count = pipeline.hand, min(num, pipeline.portion) * REFINED
+    flat = torch.zeros(count, MANO_SIZE, device=pipeline.device)
+    variables = HandVariables(hand, flat, hand.regions.sparse)
+
+    def there_and_back() -> None:
+        for _ in range(STEPS):
+            vertices, joints = variables.surface()
+            torch.autograd.grad(vertices.sum() + joints.sum(), variables.parameters())
+
+    with few_threads():
+        _, seconds = time_s(there_and_back, pipeline.device)
+    return seconds * num * REFINED / count
 
 
 def device_name(device) -> str:
