@@ -303,7 +303,7 @@ class GraspPipeline:
             portions, around = [], scene.obstacles and scene.obstacles.inside
             # Last digits depend on what is computed together, and refinement makes millimetres of
             # them: hands that somebody gave are refined each by itself.
-            for portion in mano.split(1 if num is None else self.portion * REFINED):
+            for portion in mano.split(1 if num is None else self.portion * REFINED_OF_PART):
                 heed()
                 tell("refine", torch.cat(portions) if portions else mano)
                 portions.append(self.refine(portion, scene.cloud, scene.grid, around))

@@ -239,14 +239,14 @@ def test_the_retreat_is_up_or_back(pipeline, points, grasps, side):
 
 def test_progress_tells_stages_and_the_best_so_far(pipeline, points):
     told = []
-    grasps = pipeline(points, num=40, progress=lambda *now: told.append(now))
+    grasps = pipeline(points, num=50, progress=lambda *now: told.append(now))
     stages, bests = zip(*told, strict=True)
     assert stages == ("generate", "refine", "refine", "rank")
     assert bests[0] is None and all(len(best) == 1 for best in bests[1:])
     # What is best of all that were refined, is best in the end.
     np.testing.assert_array_equal(bests[-1].mano[0], grasps.mano[0])
     assert bests[2].score <= bests[3].score == grasps.score[0]
-    np.testing.assert_array_equal(pipeline(points, num=40).mano, grasps.mano)
+    np.testing.assert_array_equal(pipeline(points, num=50).mano, grasps.mano)
 
 
 def test_stopping_ends_the_refinement_of_given_hands(pipeline, points, grasps):

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from grasp_gen_core.metrics.time_s import time_s
+    from grasp_gen_core.runtime import few_threads
 
     say = (lambda *words: None) if arguments.quiet else tell
     if arguments.object:
@@ -58,11 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
         calls.append({**pipeline.timings, "total": total, "per grasp": total / arguments.num})
         say(f"call {number} of {arguments.repeat}: {total:.2f} s" + " (warm-up)" * (number == 0))
 
+    with few_threads():
+        threads = torch.get_num_threads()
     stages = {name: np.array([call[name] for call in calls[1:]]) for name in calls[0]}
     print(
         f"{arguments.num} grasps, {arguments.generator} + {arguments.refiner}, "
         f"{arguments.repeat} calls on {device_name(pipeline.device)}, "
-        f"{torch.get_num_threads()} CPU threads; loading took {loading:.2f} s"
+        f"{threads} CPU threads; loading took {loading:.2f} s"
     )
     if arguments.refiner == "quick":
         floor = [floor_of_quick(pipeline, arguments.num) for _ in range(arguments.repeat + 1)]

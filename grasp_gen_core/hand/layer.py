@@ -34,6 +34,7 @@ class ManoHand(nn.Module):
         closed_faces: (1552, 3) long, the wrist opening closed: a watertight surface.
         regions: HandRegions, the hand's parts, anchors, contact zones and joint limits.
         parts: (778,) long, 0..5 = thumb, index, middle, ring, little, palm.
+        bulges: whether the skin bulges where joints are bent, as the shipped hand's doesn't.
         is_generic: whether the shipped hand is in use (shape components mean what ours mean).
 
     Raises:
@@ -61,6 +62,8 @@ class ManoHand(nn.Module):
                 flat_hand_mean=True,
                 num_betas=10,
             ).requires_grad_(False)
+        # Asked once: on a device the answer would be waited for.
+        self.bulges = bool(self.model.posedirs.any())
         # smplx reads it joint by joint: on a device each would be waited for.
         self.model.parents = self.model._buffers.pop("parents")
 
@@ -131,7 +134,7 @@ class ManoHand(nn.Module):
     def flat(self, betas: Tensor, vertices: Tensor) -> FlatHand:
         """Some vertices (K,) of flat hands of shapes (B, 10), to be bent again and again."""
         skeleton = self.rest_joints + torch.einsum("bk,jxk->bjx", betas, self.joint_directions)
-        return FlatHand.of(self.model, vertices, betas, skeleton)
+        return FlatHand.of(self.model, vertices, betas, skeleton, self.bulges)
 
     def bend(self, flat: FlatHand, wrist: Tensor, hand_pose: Tensor) -> tuple[Tensor, Tensor]:
         """Bent hands, their wrists where flat ones have them.

@@ -40,13 +40,13 @@ class FlatHand(NamedTuple):
     weights: Tensor
 
     @classmethod
-    def of(cls, model, vertices: Tensor, betas: Tensor, joints: Tensor) -> FlatHand:
+    def of(cls, model, vertices: Tensor, betas: Tensor, joints: Tensor, bulges: bool) -> FlatHand:
         """Of an smplx model's vertices, by their numbers (K,), shapes (B, 10), and the joints."""
         points = model.v_template[vertices] + torch.einsum(
             "bk,vxk->bvx", betas, model.shapedirs[vertices]
         )
         poses = None
-        if model.posedirs.any():
+        if bulges:
             poses = model.posedirs.view(len(model.posedirs), -1, 3)[:, vertices].mT.flatten(1)
         return cls(points.mT.contiguous(), joints, poses, model.lbs_weights[vertices].mT)
 
