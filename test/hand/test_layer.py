@@ -104,6 +104,17 @@ def test_carried_vertices_are_those_of_the_whole_surface(side):
     torch.testing.assert_close(slopes[1], slopes[0], atol=1e-6, rtol=1e-4)
 
 
+def test_carried_vertices_bulge_as_the_files_hand_does(tmp_path):
+    arrays = dict(np.load(GENERIC_HAND))
+    rng = np.random.default_rng(0)
+    arrays["posedirs"] = 0.01 * rng.standard_normal(arrays["posedirs"].shape)
+    np.savez(tmp_path / "MANO_RIGHT.npz", **arrays)
+    bulging, mano = ManoHand(tmp_path / "MANO_RIGHT.npz"), 0.3 * torch.randn(3, 61)
+    points, _ = bulging.carry(mano, torch.arange(778))
+    torch.testing.assert_close(points, bulging(mano)[0], atol=1e-5, rtol=0)
+    assert (points - ManoHand()(mano)[0]).norm(dim=2).max() > 0.001
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_derivative_is_that_of_automatic_differentiation(side):
     hand, mano = ManoHand(side=side), random_mano(3)
