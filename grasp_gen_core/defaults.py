@@ -2,5 +2,5 @@
 
 GENERATOR = "dvqvae"
 REFINER = "quick"
-COMPLETION = "symmetry"
+COMPLETION = "exit_depth"
 RANKING = "evaluator"

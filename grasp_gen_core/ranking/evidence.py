@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from grasp_gen_core.contact.energies import surface_normal
+from grasp_gen_core.contact.energies import deviation, surface_normal
 from grasp_gen_core.contact.maps import distances, pick
 from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.hand.layer import vertex_normals
@@ -39,6 +39,7 @@ PLACE_PARTS = {
     "where": 3,  # the place is, from the wrist
     "outward": 3,  # the skin's normal
     "apart": 1,  # signed distance to what the object is taken for
+    "unsure": 1,  # its standard deviation over all that the object is taken for
     "away": 3,  # its gradient
     "ahead": len(AHEAD),  # the same distance, along the skin's normal
     "guessed": 1,  # how far the nearest surface is from what was seen
@@ -115,7 +116,8 @@ def _gather(
     turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
     skin, wrist = vertices[:, chosen], joints[:, :1]
     outward = vertex_normals(vertices, hand.closed_faces)[:, chosen]
-    apart = grid(skin)
+    each = grid.each(skin)
+    apart = each.mean(dim=0)
     away = surface_normal(grid, skin)
     ahead = torch.stack([grid(skin + way * outward) for way in AHEAD], dim=-1)
 
@@ -141,7 +143,7 @@ def _gather(
     places = [
         local(skin - wrist) / HAND_UNIT,
         local(outward),
-        scaled(apart)[..., None],
+        torch.stack([scaled(apart), scaled(deviation(each))], dim=-1),
         local(away),
         scaled(ahead),
         scaled(guessed)[..., None],
