@@ -1,7 +1,7 @@
 """What ranking knows, on judged hands of the families that training doesn't see.
 
     python benchmarks/ranking.py [--weights DIR] [--figure PNG]    # formula, evaluator, the best
-    python benchmarks/ranking.py --parts --counts 100 200   # evaluators trained anew
+    python benchmarks/ranking.py --parts --known --counts 100 200   # evaluators trained anew
 
 Judged hands are made first, as `grasp-gen train evaluator` does. Tables give, of each view's
 objects: the score's rank correlation with the quality index, its ROC area for hands that hold when
@@ -28,16 +28,21 @@ from grasp_gen_training.judged import Judged, JudgedData, calibrate
 from grasp_gen_training.train import read_config
 
 VIEWS = ("full", "mask50", "mask90", "camera")
-LEFT_OUT = ("where outward pose shape", "apart away ahead", "guessed view toward", "near facing")
-LEFT_OUT += ("middle formula",)
+LEFT_OUT = ("where outward pose shape", "apart away ahead", "unsure", "guessed view toward")
+LEFT_OUT += ("near facing", "middle formula")
 BINS = 8
+
+
+def singles(data: Judged) -> list[dict[str, Tensor]]:
+    """Batches of one object each."""
+    return [data[np.array([i]), 0] for i in range(len(data))]
 
 
 class Held:
     """Judged hands of held-out objects, as a list of batches of one."""
 
     def __init__(self, data: Judged) -> None:
-        self.batches = [data[np.array([i]), 0] for i in range(len(data))]
+        self.batches = singles(data)
         self.views = [data.names[i].rpartition("/")[2] for i in data.known]
         self.true = [Expected(*(b[name][0] for name in Expected._fields)) for b in self.batches]
         self.numbers = [
@@ -123,6 +128,7 @@ def main() -> None:
     parser.add_argument("--weights", default="evaluator", help="evaluator to measure, or none")
     parser.add_argument("--figure", type=Path, help="reliability plot")
     parser.add_argument("--parts", action="store_true", help="train anew without parts")
+    parser.add_argument("--known", action="store_true", help="train anew on the true surface")
     parser.add_argument("--counts", type=int, nargs="*", default=[], help="train anew on so many")
     parser.add_argument("overrides", nargs="*", help="of the config, such as optimiser.steps=500")
     arguments = parser.parse_args()
@@ -141,11 +147,14 @@ def main() -> None:
         print(f"{good.mean():.2f} are good, Brier score {np.mean((scores - good) ** 2):.3f}")
         if arguments.figure:
             reliability(scores, good, arguments.figure)
-    train = [data.training[np.array([i]), 0] for i in range(len(data.training))]
+    train = singles(data.training)
     plans = [(f"{n} objects", train[:n], held.batches) for n in arguments.counts]
     for parts in LEFT_OUT if arguments.parts else ():
         fewer = ([without(parts, batch) for batch in some] for some in (train, held.batches))
         plans.append((f"without {parts}", *fewer))
+    if arguments.known:
+        told = JudgedData(**config["data"], known=True)
+        plans.append(("true surface known", singles(told.training), singles(told.validation)))
     for name, known, asked in plans:
         rows += held.rows(name, chances(trained(known, config), asked))
     print(table(sorted(rows, key=lambda row: VIEWS.index(row["view"]))))

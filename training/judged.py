@@ -7,7 +7,7 @@ kept is made once, on all cores, in one file; so is what the evaluator is told o
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -24,6 +24,7 @@ from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.score_order import best, spearman
 from grasp_gen_core.metrics.sim_displacement import SimTest
 from grasp_gen_core.objects.convex import cache_folder
+from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.procedural import FAMILIES, HELD_OUT
 from grasp_gen_core.objects.views import ObjectView, view_object
 from grasp_gen_core.pipeline import GraspPipeline
@@ -109,13 +110,22 @@ def propose(points: np.ndarray, seed: int) -> GraspSet:
     return pipe.finish(pipe.promising(mano, scene, HANDS), scene, seed, HANDS)
 
 
-def tell(task: tuple[str, np.ndarray]) -> np.ndarray:
-    """(HANDS, PLACE_SIZE + HAND_NUMBERS) evidence of judged hands, see `Evidence`; NaN likewise."""
+def tell(task: tuple[str, np.ndarray], known: bool = False) -> np.ndarray:
+    """(HANDS, PLACE_SIZE + HAND_NUMBERS) evidence of judged hands, see `Evidence`; NaN likewise.
+
+    Args:
+        task: the object's name, and its records.
+        known: whether the object is taken for what it is.
+    """
     name, rows = task
     if np.isnan(rows["success"]).any():
         return np.full((HANDS, PLACE_SIZE + HAND_NUMBERS), np.nan)
     pipe, (view, seed) = pipeline(), seen(name)
-    scene = pipe.look_at(view.points, seed, None)
+    field = None
+    if known:
+        mesh = shape_mesh(name.partition("/")[0]).copy()
+        field = DistanceGrid.from_mesh(mesh.apply_transform(np.linalg.inv(view.pose)))
+    scene = pipe.look_at(view.points, seed, field)
     mano = bring_in(rows["mano"], pipe.hand, scene.frame)
     with torch.no_grad():
         evidence = pipe.evidence(mano, scene)
@@ -128,9 +138,10 @@ class Judged(Dataset):
     Args:
         names: of the objects, see `judged_names`.
         quiet: no progress bars.
+        known: whether the evaluator is told of the objects as they are.
     """
 
-    def __init__(self, names: list[str], quiet: bool = False) -> None:
+    def __init__(self, names: list[str], quiet: bool = False, known: bool = False) -> None:
         folder = cache_folder() / "judged"
         path = folder / f"{crc32(repr((VERSION, HANDS, names)).encode()):08x}.npy"
         shape = (len(names), HANDS)
@@ -138,8 +149,9 @@ class Judged(Dataset):
         records = np.load(made, mmap_mode="r")
         tasks = [(i, (name, records[i])) for i, name in enumerate(names)]
         shape += (PLACE_SIZE + HAND_NUMBERS,)
-        path = path.with_name(f"{path.stem}_evidence.npy")
-        self.evidence = np.load(keep(path, shape, "<f2", tell, tasks, "evidence", quiet), "r")
+        path = path.with_name(f"{path.stem}_{'known' if known else 'evidence'}.npy")
+        make = partial(tell, known=known)
+        self.evidence = np.load(keep(path, shape, "<f2", make, tasks, "evidence", quiet), "r")
         self.known = np.flatnonzero(~np.isnan(records["success"]).any(axis=1))
         self.names, self.records = names, records
         families = [name.partition(":")[0] for name in names]
@@ -168,13 +180,21 @@ class JudgedData(lightning.LightningDataModule):
         batch: objects in a batch.
         objects, held_out: numbers of objects.
         quiet: no progress bars.
+        known: whether the evaluator is told of the objects as they are.
     """
 
-    def __init__(self, batch: int, objects: int, held_out: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        batch: int,
+        objects: int,
+        held_out: int,
+        quiet: bool = False,
+        known: bool = False,
+    ) -> None:
         super().__init__()
         self.batch = batch
-        self.validation = Judged(judged_names(held_out, True), quiet)
-        self.training = Judged(judged_names(objects), quiet)
+        self.validation = Judged(judged_names(held_out, True), quiet, known)
+        self.training = Judged(judged_names(objects), quiet, known)
         self.measured = self
 
     def train_dataloader(self) -> DataLoader:
