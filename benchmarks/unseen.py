@@ -33,6 +33,7 @@ from grasp_gen_core.objects.views import VIEWS, view_object
 from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.refiners import quick
+from grasp_gen_core.report import table as markdown
 
 FIRST_SEED = 500_000
 PITCH = 0.0015  # metres between the lines of the volume
@@ -121,7 +122,11 @@ def main() -> None:
             better = sign * (column[way] - column[ways[0]]).to_numpy()
             low, high = np.percentile(better[drawn].mean(axis=1), INTERVAL)
             means.loc[way, f"{name} better by"] = f"{better.mean():.2f} ({low:.2f} to {high:.2f})"
-    print(means.to_markdown(floatfmt=".2f"))
+    rows = [
+        {"way": way} | {n: x if isinstance(x, str) else f"{x:.2f}" for n, x in row.items()}
+        for way, row in means.iterrows()
+    ]
+    print(markdown(rows))
     print(f"\n{platform.processor() or platform.machine()}, {date.today()}")
 
 
