@@ -1,8 +1,4 @@
-"""Pictures and 3D files of hands on objects.
-
-Rays are cast with open3d and shaded with numpy: no display, GPU or OpenGL context is needed, so the
-same picture comes out of a laptop, a robot and a bare container.
-"""
+"""Pictures and 3D files of hands on objects."""
 
 from __future__ import annotations
 
@@ -17,32 +13,16 @@ from scipy.spatial import cKDTree
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand.layer import close_wrist
+from grasp_gen_core.shading import VEIL, Part, Scene, View, is_veil
 from grasp_gen_core.types import GraspSet
 
 TILE, CAPTION, LINE = 300, 24, 18  # pixels; a caption has a further line's height for each
 SKIN, PRESSED = np.array([0.90, 0.70, 0.60]), np.array([0.80, 0.09, 0.10])
 OBJECT, TOUCHED = np.array([0.47, 0.62, 0.80]), np.array([1.00, 0.66, 0.10])
-
-# Camera frame: x right, y up, z towards the viewer.
-KEY_LIGHT = np.array([-0.45, 0.60, 0.66], np.float32)
-FILL_LIGHT = np.array([0.75, -0.05, 0.66], np.float32)
+GUESSED = np.array([0.55, 0.60, 0.66])
+GLB_NODES = ("grasp", "object", "guess")
 
 Y_UP = trimesh.transformations.rotation_matrix(-np.pi / 2, (1, 0, 0))  # from z up, as glTF has it
-Part = trimesh.Trimesh | trimesh.PointCloud
-
-
-class View(NamedTuple):
-    """Where the camera stands: unit directions from the scene to it, and of the picture's top."""
-
-    direction: Sequence[float]
-    up: Sequence[float]
-
-    def camera(self) -> np.ndarray:
-        """Rotation (3, 3), columns right, up, towards the viewer."""
-        back = trimesh.unitize(np.asarray(self.direction, float))
-        right = trimesh.unitize(np.cross(self.up, back))
-        return np.stack([right, np.cross(back, right), back], axis=1)
-
 
 # In MANO's axes (right hand: fingers -x, palm -y, thumb +z): back, thumb side, palm, fingertips.
 HAND_VIEWS = (
@@ -58,14 +38,14 @@ def render_scene(parts: Sequence[Part], size: int = TILE, view: View = HAND_VIEW
 
     Args:
         parts: meshes with vertex colours, shaded with their `vertex_normals`, and point clouds,
-            drawn as small balls; metres.
+            drawn as small balls; metres. What is translucent is a veil before the rest.
         size: width and height in pixels.
         view: where the camera stands.
 
     Returns:
         (size, size, 3) uint8 on a white background.
     """
-    return _Scene(parts).picture(size, view)
+    return Scene(parts).picture(size, view)
 
 
 def render_grasps(
@@ -78,7 +58,8 @@ def render_grasps(
     """Write a contact sheet as PNG: a row per grasp, best first, seen from several sides.
 
     The first view looks at the back of the hand, the third at its palm, the object's z axis up, the
-    fourth from the top. Hand and object are coloured by their contact.
+    fourth from the top. Hand and object are coloured by their contact. Of an object that was seen
+    in part, the first of `grasps.shapes` is a veil about its points.
 
     Args:
         grasps: what to draw.
@@ -186,7 +167,8 @@ def export_glb(
     """Write the best grasps as a GLB scene.
 
     The skin is subdivided once, for looks; the exact vertices are in `grasps`. Numbers are ranks:
-    nodes `grasp_1` (the best) and `object_1`, then `grasp_2`, ... Each grasp has its own copy of
+    nodes `grasp_1` (the best) and `object_1`, then `grasp_2`, ... Where an object was seen in part,
+    `guess_1`, ..., translucent, are the first of `grasps.shapes`. Each grasp has its own copy of
     the object and stands beside the one before, so that viewers without a node switch show each of
     them. glTF's y axis is up: the scene is the object's frame turned by -90 degrees about x, its z
     axis up. The first grasp stands in place.
@@ -210,10 +192,20 @@ def export_glb(
     for i in range(shown):
         place = centre + (i * width, 0, 0)
         place = Y_UP @ trimesh.transformations.translation_matrix(place)
-        names = (f"grasp_{i + 1}", f"object_{i + 1}")
-        for name, part in zip(names, _grasp_parts(grasps, i, body), strict=True):
-            scene.add_geometry(part, node_name=name, transform=place)
+        for name, part in zip(GLB_NODES, _grasp_parts(grasps, i, body), strict=False):
+            if is_veil(part):
+                part.visual = _veil_material()
+            scene.add_geometry(part, node_name=f"{name}_{i + 1}", transform=place)
     _write(path, scene.export(file_type="glb", include_normals=True))
+
+
+def _veil_material() -> trimesh.visual.TextureVisuals:
+    """glTF mixes no vertex colours: one translucent colour for all of a mesh."""
+    colour = np.append(GUESSED, VEIL)
+    material = trimesh.visual.material.PBRMaterial(
+        baseColorFactor=colour, alphaMode="BLEND", doubleSided=True
+    )
+    return trimesh.visual.TextureVisuals(material=material)
 
 
 def _near(
@@ -224,7 +216,9 @@ def _near(
     if grasps.points.dtype == np.float64:
         centre = grasps.points.mean(axis=0)
     vertices, points = grasps.vertices - centre, grasps.points - centre
-    return replace(grasps, vertices=vertices, points=points), _moved(mesh, -centre), centre
+    shapes = tuple(_moved(shape, -centre) for shape in grasps.shapes)
+    grasps = replace(grasps, vertices=vertices, points=points, shapes=shapes)
+    return grasps, _moved(mesh, -centre), centre
 
 
 def _moved(mesh: trimesh.Trimesh | None, shift: np.ndarray) -> trimesh.Trimesh | None:
@@ -297,17 +291,20 @@ def touching_parts(
 
 
 def _grasp_parts(grasps: GraspSet, index: int, body: trimesh.Trimesh | None) -> list[Part]:
-    """Hand and object of one grasp, coloured by contact."""
-    contact = grasps.contact[index]
+    """Hand and object of one grasp, coloured by contact, and as a veil what its back may be."""
+    contact, guess = grasps.contact[index], []
     if body is None:
         thing, surface = trimesh.PointCloud(grasps.points), grasps.points
+        for shape in grasps.shapes[:1]:
+            guess = [smooth(shape)]
+            guess[0].visual.vertex_colors = [*np.round(255 * GUESSED).astype(int), 100]
     else:
         thing, surface = body.copy(), body.vertices
         distance, near = cKDTree(grasps.points).query(surface, k=min(4, len(contact)))
         weight = 1 / (distance.reshape(len(surface), -1) + 1e-4)
         contact = (weight * contact[near.reshape(weight.shape)]).sum(1) / weight.sum(1)
     _paint(thing, _blend(OBJECT, TOUCHED, contact))
-    return [hand_mesh(grasps.vertices[index], grasps.faces, surface), thing]
+    return [hand_mesh(grasps.vertices[index], grasps.faces, surface), thing, *guess]
 
 
 def hand_mesh(
@@ -346,115 +343,6 @@ def smooth(mesh: trimesh.Trimesh, edge: float = np.inf) -> trimesh.Trimesh:
     return trimesh.Trimesh(rows[:, :3], faces, vertex_normals=normals, process=False)
 
 
-def solid_part(part: Part) -> trimesh.Trimesh:
-    """A mesh unchanged; a cloud as small balls, as large as the points' spacing allows."""
-    if isinstance(part, trimesh.Trimesh):
-        return part
-    points, count = part.vertices, len(part.vertices)
-    spacing, _ = cKDTree(points).query(points, k=[min(5, count)])
-    radius = np.clip(0.45 * np.median(spacing), 0.0007, 0.003)
-    # Smooth normals make an icosahedron of a few pixels look round.
-    ball = trimesh.creation.icosphere(subdivisions=0, radius=radius)
-    corners = len(ball.vertices)
-    return trimesh.Trimesh(
-        (points[:, None] + ball.vertices).reshape(-1, 3),
-        (np.arange(count)[:, None, None] * corners + ball.faces).reshape(-1, 3),
-        vertex_normals=np.tile(ball.vertex_normals, (count, 1)),
-        vertex_colors=np.repeat(part.visual.vertex_colors, corners, axis=0),
-        process=False,
-    )
-
-
-class _Scene:
-    """Parts in one ray-casting scene, with the light that reaches each vertex from around."""
-
-    def __init__(self, parts: Sequence[Part]) -> None:
-        import open3d as o3d
-
-        meshes = [solid_part(part) for part in parts]
-        starts = np.cumsum([0] + [len(m.vertices) for m in meshes])
-        self.vertices = np.concatenate([m.vertices for m in meshes]).astype(np.float32)
-        self.faces = np.concatenate([m.faces + s for m, s in zip(meshes, starts, strict=False)])
-        self.rays = o3d.t.geometry.RaycastingScene()
-        self.tensor = o3d.core.Tensor
-        self.rays.add_triangles(
-            self.tensor(self.vertices), self.tensor(self.faces.astype(np.uint32))
-        )
-        normals = np.concatenate([m.vertex_normals for m in meshes]).astype(np.float32)
-        colours = np.concatenate([m.visual.vertex_colors[:, :3] for m in meshes]) / 255
-        sky = self.open_sky(normals)
-        linear = colours.astype(np.float32) ** 2.2
-        self.attributes = np.concatenate([normals, linear, sky[:, None]], axis=1)
-
-    def open_sky(self, normals: np.ndarray, directions: int = 48, reach: float = 0.06):
-        """Ambient occlusion: cosine-weighted share of (V,) unblocked directions within reach."""
-        # A Fibonacci sphere, the same for all vertices: even, and without noise.
-        k = np.arange(directions) + 0.5
-        z, turn = 1 - 2 * k / directions, np.pi * (1 + 5**0.5) * k
-        ring = np.sqrt(1 - z * z)
-        sky = np.stack([ring * np.cos(turn), ring * np.sin(turn), z], axis=1).astype(np.float32)
-        cosine = np.maximum(normals @ sky.T, 0)
-        vertex, ray = np.nonzero(cosine > 0.05)
-        origins = self.vertices[vertex] + 0.0004 * normals[vertex]
-        blocked = self.rays.test_occlusions(
-            self.tensor(np.concatenate([origins, sky[ray]], axis=1)), tfar=reach
-        ).numpy()
-        weight = cosine[vertex, ray]
-        light = np.bincount(vertex, weight * ~blocked, len(normals))
-        return (light / np.bincount(vertex, weight, len(normals)).clip(1e-6)).astype(np.float32)
-
-    def picture(self, size: int, view: View) -> np.ndarray:
-        """(size, size, 3) uint8, see render_scene."""
-        samples = 2 * size  # 2 x 2 rays a pixel smooth the edges
-        camera, eye = self.camera(view)
-        seen = (self.vertices - eye) @ camera
-        plane = seen[:, :2] / -seen[:, 2:]
-        low, high = plane.min(0), plane.max(0)
-        half = 0.53 * (high - low).max()
-        steps = half * ((np.arange(samples, dtype=np.float32) + 0.5) * 2 / samples - 1)
-        middle = (low + high) / 2
-        x, y = np.meshgrid(middle[0] + steps, middle[1] - steps)
-        directions = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3)
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-
-        origins = np.broadcast_to(eye, directions.shape)
-        rays = np.concatenate([origins, directions @ camera.T], axis=1).astype(np.float32)
-        hits = self.rays.cast_rays(self.tensor(rays))
-        hit = np.isfinite(hits["t_hit"].numpy())
-        u, v = hits["primitive_uvs"].numpy()[hit].T[..., None]
-        a, b, c = self.attributes[self.faces[hits["primitive_ids"].numpy()[hit]].T]
-        mixed = (1 - u - v) * a + u * b + v * c
-
-        image = np.ones((samples * samples, 3), np.float32)
-        image[hit] = shade(mixed[:, :3] @ camera, mixed[:, 3:6], mixed[:, 6:], directions[hit])
-        image = image.reshape(size, 2, size, 2, 3).mean((1, 3))
-        return np.round(255 * image).astype(np.uint8)
-
-    def camera(self, view: View) -> tuple[np.ndarray, np.ndarray]:
-        """Rotation (3, 3), columns right, up, towards the viewer, and the eye (3,)."""
-        camera = view.camera().astype(np.float32)
-        low, high = self.vertices.min(0), self.vertices.max(0)
-        # Far enough for a natural perspective.
-        eye = (low + high) / 2 + camera[:, 2] * 2.5 * np.linalg.norm(high - low)
-        return camera, eye
-
-
-def shade(normals: np.ndarray, albedo: np.ndarray, sky: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """Key, fill and sky light with a soft highlight; all in the camera frame, sRGB out."""
-    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-6)
-    facing = -(normals * rays).sum(1, keepdims=True)
-    normals = np.where(facing < 0, -normals, normals)
-    key, fill = KEY_LIGHT, FILL_LIGHT
-    light = 0.42 * sky * (1 + 0.35 * normals[:, 1:2])
-    light += 0.62 * (normals @ key).clip(0)[:, None] * (0.35 + 0.65 * sky)
-    light += 0.16 * (normals @ fill).clip(0)[:, None] * sky
-    halfway = key - rays
-    halfway /= np.linalg.norm(halfway, axis=1, keepdims=True)
-    gloss = 0.06 * (normals * halfway).sum(1, keepdims=True).clip(0) ** 24 * sky
-    rim = 0.8 + 0.2 * np.abs(facing)
-    return (albedo * light * rim + gloss).clip(0, 1) ** (1 / 2.2)
-
-
 class Cell(NamedTuple):
     """Part of a row of a sheet: one scene from some sides, a label of one line or more above."""
 
@@ -487,7 +375,7 @@ def write_sheet(rows: Sequence[Sequence[Cell]], path: str | Path, tile: int = TI
         column = 0
         for cell in row:
             pen.text((column * tile + 10, i * height + 5), cell.label, (70, 74, 82), font=font)
-            scene = _Scene(cell.parts)
+            scene = Scene(cell.parts)
             for view in cell.views:
                 picture = Image.fromarray(scene.picture(tile, view))
                 sheet.paste(picture, (column * tile, i * height + caption))

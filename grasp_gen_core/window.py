@@ -11,7 +11,8 @@ import open3d as o3d
 import trimesh
 
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.render import Cell, solid_part
+from grasp_gen_core.render import Cell
+from grasp_gen_core.shading import is_veil, solid_part
 
 
 def show(cells: Sequence[Cell]) -> None:
@@ -35,6 +36,8 @@ def show(cells: Sequence[Cell]) -> None:
         print(f"{cells[index].label}, of {len(cells)}", file=sys.stderr)
         window.clear_geometries()
         for part in cells[index].parts:
+            if is_veil(part):  # the window would show it opaque
+                continue
             window.add_geometry(_open3d(solid_part(part)), reset_bounding_box=first)
 
     turn_to(0, first=True)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,20 @@ def test_cloud_is_drawn_as_balls():
     assert render_scene([trimesh.PointCloud([[0, 0, 0.0]], colors=[[*BLUE, 255]])]).min() == 0
 
 
+def test_a_veil_tints_what_is_behind_it_alone():
+    red, veil = ball(RED), trimesh.creation.box((0.3, 0.01, 0.3))
+    veil.visual.vertex_colors = [*BLUE, 100]
+    before, behind = (
+        render_scene([red, veil.copy().apply_translation((0, y, 0))], 100, FRONT).astype(int)
+        for y in (-0.1, 0.1)
+    )
+    middle, corner = np.s_[50:51, 50:51], np.s_[20:21, 20:21]
+    assert reddish(before[middle]).all() and reddish(behind[middle]).all()
+    assert (before[middle] - behind[middle])[0, 0, 2] > 40  # of the veil's blue
+    for image in (before, behind):  # white shines through
+        assert bluish(image[corner]).all() and image[corner][0, 0, 0] > 120
+
+
 @pytest.mark.parametrize("with_mesh", [True, False])
 def test_contact_sheet(tmp_path, grasps, plate, with_mesh):
     path = tmp_path / "sheet.png"
@@ -198,6 +213,21 @@ def test_glb_round_trip(tmp_path, grasps, plate, with_mesh):
     beside = scene.graph["grasp_2"][0]
     np.testing.assert_allclose(beside, scene.graph["object_2"][0])
     assert beside[0, 3] > np.ptp(grasps.vertices[0, :, 0])
+
+
+def test_a_guess_is_translucent_about_what_was_seen(tmp_path, grasps, plate):
+    guessed = replace(grasps, shapes=(plate, plate.copy().apply_scale(2)))
+    render_grasps(guessed, tmp_path / "guess.png", count=1, views=1)
+    render_grasps(grasps, tmp_path / "plain.png", count=1, views=1)
+    pictures = [np.asarray(Image.open(tmp_path / f"{n}.png")) for n in ("guess", "plain")]
+    assert (pictures[0] != pictures[1]).any()
+    export_glb(guessed, tmp_path / "grasps.glb", count=1)
+    scene = trimesh.load(tmp_path / "grasps.glb")
+    assert set(scene.graph.nodes_geometry) == {"grasp_1", "object_1", "guess_1"}
+    guess = scene.geometry[scene.graph["guess_1"][1]]
+    np.testing.assert_allclose(guess.bounds, plate.bounds, atol=1e-6)
+    material = guess.visual.material
+    assert material.alphaMode == "BLEND" and 0 < material.baseColorFactor[3] < 255
 
 
 def test_errors_say_what_is_accepted(tmp_path, grasps):

@@ -85,8 +85,13 @@ class Backs(NamedTuple):
         return DistanceGrid(values, seen.lower, seen.upper)
 
     def shapes(self) -> tuple[trimesh.Trimesh, ...]:
-        """The K objects as meshes, closed, metres: solid where they are hollow."""
-        return tuple(self._shape(last) for last in self.last)
+        """The K objects as meshes, closed, metres, of middling thickness first.
+
+        They are solid where the objects are hollow.
+        """
+        count = len(self.last)
+        order = sorted(range(count), key=lambda number: abs(2 * number + 1 - count))
+        return tuple(self._shape(self.last[number]) for number in order)
 
     def _shape(self, last: np.ndarray) -> trimesh.Trimesh:
         number = np.full(self.hit.shape, -1)
