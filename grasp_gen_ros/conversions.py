@@ -9,9 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+import trimesh
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import PointCloud2, PointField
+from shape_msgs.msg import Mesh, MeshTriangle
 from std_msgs.msg import Header
 
 from grasp_gen_core.errors import InputError
@@ -200,6 +202,7 @@ def grasp_array(grasps: GraspSet, header: Header, of: str = "object") -> GraspAr
     return GraspArray(
         header=header,
         object_points=make_cloud(grasps.points, header),
+        shape=_mesh(*grasps.shapes[:1]),
         grasps=[
             Grasp(
                 header=header,
@@ -263,7 +266,23 @@ def grasp_set(message: GraspArray, hand: HandLayer) -> GraspSet:
         squeeze=_mano([grasp.squeeze for grasp in grasps]),
         retreat=np.array([_xyz(grasp.retreat) for grasp in grasps], np.float32),
         metrics={name: metrics[:, i] for i, name in enumerate(grasps[0].metric_names)},
+        shapes=_shapes(message.shape),
     )
+
+
+def _mesh(shape: trimesh.Trimesh | None = None) -> Mesh:
+    if shape is None:
+        return Mesh()
+    triangles = [MeshTriangle(vertex_indices=corners) for corners in shape.faces.astype(np.uint32)]
+    return Mesh(triangles=triangles, vertices=[_point(v) for v in shape.vertices.tolist()])
+
+
+def _shapes(mesh: Mesh) -> tuple[trimesh.Trimesh, ...]:
+    if not mesh.triangles:
+        return ()
+    faces = np.array([triangle.vertex_indices for triangle in mesh.triangles])
+    vertices = np.array([_xyz(vertex) for vertex in mesh.vertices])
+    return (trimesh.Trimesh(vertices, faces, process=False),)
 
 
 def read_hands(hands: Sequence[ManoHand], side: str) -> np.ndarray:

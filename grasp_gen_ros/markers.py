@@ -11,16 +11,17 @@ from visualization_msgs.msg import Marker, MarkerArray
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.perception import PLANE, Segmentation
 from grasp_gen_core.perception.picture import colour
-from grasp_gen_core.render import PRESSED, SKIN
+from grasp_gen_core.render import GUESSED, PRESSED, SKIN
 from grasp_gen_core.types import GraspSet
 
-FAINT = 0.15  # opacity of all hands but the best
+FAINT = 0.15  # opacity of all hands but the best, and of what is guessed
 SHOWN = 2000  # points of an object, or of the plane
 DOT = 0.004  # metres across a point
 
 
 def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
-    """The best `count` grasps: the best hand opaque, the others faint, each with its score.
+    """The best `count` grasps: the best hand opaque, the others faint, each with its score; of an
+    object that was seen in part, also what it may look like, translucent.
 
     The first marker deletes what was shown before.
     """
@@ -34,24 +35,34 @@ def grasp_markers(grasps: GraspSet, header: Header, count: int) -> MarkerArray:
     contact = contact_map(vertices, points.expand(shown, -1, -1)).numpy()[..., None]
     colours = (1 - contact) * SKIN + contact * PRESSED
     for i in range(shown):
-        array.markers.append(_hand(i, grasps.vertices[i], grasps.faces, colours[i], header))
+        opacity = FAINT if i else 1.0
+        surface = (grasps.vertices[i], grasps.faces, colours[i])
+        array.markers.append(_surface("hands", i, *surface, header, opacity))
         text, wrist = f"#{i + 1}  {grasps.score[i]:.2f}", grasps.wrist_pose[i, :3, 3]
-        words = _words("scores", i, wrist, text, header, FAINT if i else 1.0)
+        words = _words("scores", i, wrist, text, header, opacity)
         array.markers.append(words)
+    for shape in grasps.shapes[:1]:
+        surface = (shape.vertices, shape.faces, np.tile(GUESSED, (len(shape.vertices), 1)))
+        array.markers.append(_surface("guess", 0, *surface, header, FAINT))
     return array
 
 
-def _hand(
-    index: int, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, header: Header
+def _surface(
+    ns: str,
+    index: int,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    colours: np.ndarray,
+    header: Header,
+    opacity: float,
 ) -> Marker:
-    opacity = FAINT if index else 1.0
     # One message object per vertex, shared by its triangles: six times fewer objects to make.
     corners = [Point(x=x, y=y, z=z) for x, y, z in vertices.tolist()]
     shades = [ColorRGBA(r=r, g=g, b=b, a=opacity) for r, g, b in colours.tolist()]
     order = faces.ravel().tolist()
     return Marker(
         header=header,
-        ns="hands",
+        ns=ns,
         id=index,
         type=Marker.TRIANGLE_LIST,
         action=Marker.ADD,

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, Vector3, Vector3Stamped
+from geometry_msgs.msg import Pose, PoseStamped, Quaternion, Vector3, Vector3Stamped
 
 from grasp_gen_ros.conversions import place
-from grasp_gen_ros.msg import Grasp, ManoHand
+from grasp_gen_ros.msg import Grasp, GraspArray, ManoHand
 
 if TYPE_CHECKING:
+    from moveit_msgs.msg import CollisionObject
     from moveit_msgs.msg import Grasp as MoveItGrasp
     from trajectory_msgs.msg import JointTrajectory
 
@@ -55,3 +56,24 @@ def moveit_grasp(
         message.pre_grasp_posture = posture(grasp.pregrasp)
         message.grasp_posture = posture(grasp.squeeze)
     return message
+
+
+def collision_object(grasps: GraspArray) -> CollisionObject:
+    """What the planning scene takes the object for: a mesh, named as the grasps name it.
+
+    Args:
+        grasps: of an object that was seen in part, so that there is a shape.
+
+    Raises:
+        ModuleNotFoundError: without moveit_msgs.
+    """
+    from moveit_msgs.msg import CollisionObject
+
+    return CollisionObject(
+        header=grasps.header,
+        id=grasps.grasps[0].object,
+        pose=Pose(orientation=Quaternion(w=1.0)),
+        meshes=[grasps.shape],
+        mesh_poses=[Pose(orientation=Quaternion(w=1.0))],
+        operation=CollisionObject.ADD,
+    )

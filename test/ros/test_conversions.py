@@ -2,6 +2,7 @@
 
 import copy
 from array import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built interfaces")
 
 import torch
+import trimesh
 from geometry_msgs.msg import Point
 from ros_harness import new_header
 from scipy.spatial.transform import Rotation
@@ -243,6 +245,7 @@ def test_grasp_round_trip(side, origin):
         squeeze=squeeze,
         retreat=rng.normal(size=(3, 3)).astype(np.float32),
         metrics={"penetration_depth_cm": rng.random(3).astype(np.float32)},
+        shapes=(trimesh.creation.icosphere(2).apply_translation(origin), trimesh.creation.box()),
     )
     header = new_header()
     message = grasp_array(sent, header)
@@ -254,6 +257,10 @@ def test_grasp_round_trip(side, origin):
     for name in (*names, "joints", "retreat"):
         np.testing.assert_array_equal(getattr(received, name), getattr(sent, name), err_msg=name)
     np.testing.assert_allclose(received.vertices, vertices, rtol=0, atol=1e-6)
+    (likeliest,) = received.shapes
+    np.testing.assert_array_equal(likeliest.vertices, sent.shapes[0].vertices)
+    np.testing.assert_array_equal(likeliest.faces, sent.shapes[0].faces)
+    assert not grasp_set(grasp_array(replace(sent, shapes=()), header), hand).shapes
     np.testing.assert_allclose(received.wrist_pose, wrist_pose, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(
         received.metrics["penetration_depth_cm"], sent.metrics["penetration_depth_cm"]

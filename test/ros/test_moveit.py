@@ -6,11 +6,12 @@ pytest.importorskip("grasp_gen_ros.msg", reason="needs ROS 2 and the built inter
 pytest.importorskip("moveit_msgs.msg", reason="needs moveit_msgs, which MoveIt brings")
 
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+from shape_msgs.msg import Mesh
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
-from grasp_gen_ros.moveit import moveit_grasp
-from grasp_gen_ros.msg import Grasp, ManoHand
+from grasp_gen_ros.moveit import collision_object, moveit_grasp
+from grasp_gen_ros.msg import Grasp, GraspArray, ManoHand
 
 
 def test_what_moveit_takes():
@@ -37,3 +38,11 @@ def test_what_moveit_takes():
     assert (retreat.direction.vector.x, retreat.direction.vector.z) == pytest.approx((0.6, 0.8))
     assert made.pre_grasp_posture.joint_names == ["left"]
     assert not moveit_grasp(grasp).grasp_posture.joint_names
+
+
+def test_the_object_that_the_planning_scene_takes():
+    header, shape = Header(frame_id="base"), Mesh(vertices=[Point(x=0.1)])
+    grasps = GraspArray(header=header, grasps=[Grasp(object="object_3")], shape=shape)
+    made = collision_object(grasps)
+    assert (made.id, made.header, made.meshes) == ("object_3", header, [shape])
+    assert made.operation == made.ADD and made.pose == made.mesh_poses[0] == Pose()

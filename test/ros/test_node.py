@@ -71,10 +71,16 @@ def test_markers_replace_the_old_ones_and_show_the_best_hand(peer: Peer, cloud: 
     message = peer.answer(cloud)
     clear, *shown = peer.wait_for("markers", lambda m: m.markers[0].header == cloud.header).markers
     assert clear.action == Marker.DELETEALL
-    hands = [marker for marker in shown if marker.type == Marker.TRIANGLE_LIST]
+    hands = [marker for marker in shown if marker.ns == "hands"]
+    (guess,) = (marker for marker in shown if marker.ns == "guess")
     texts = [marker for marker in shown if marker.type == Marker.TEXT_VIEW_FACING]
-    assert len(hands) == len(texts) == 3 and len(shown) == 6
-    assert len({(marker.ns, marker.id) for marker in shown}) == 6
+    assert len(hands) == len(texts) == 3 and len(shown) == 7
+    assert len({(marker.ns, marker.id) for marker in shown}) == 7
+    assert {marker.type for marker in (*hands, guess)} == {Marker.TRIANGLE_LIST}
+    shape = np.array([xyz(vertex) for vertex in message.shape.vertices])
+    order = np.concatenate([triangle.vertex_indices for triangle in message.shape.triangles])
+    np.testing.assert_array_equal([xyz(point) for point in guess.points], shape[order])
+    assert {color.a < 0.5 for color in guess.colors} == {True}
     opacity = np.array([[color.a for color in hand.colors] for hand in hands])
     assert (opacity[0] == 1).all() and (opacity[1:] < 0.5).all()
     for hand, text, grasp in zip(hands, texts, message.grasps, strict=False):
