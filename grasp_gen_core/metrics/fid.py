@@ -21,7 +21,8 @@ import trimesh
 from torch import Tensor, nn
 
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.render import HAND_VIEWS, OBJECT, SKIN, hand_axes, shade, smooth
+from grasp_gen_core.render import HAND_VIEWS, OBJECT, SKIN, hand_axes, smooth
+from grasp_gen_core.shading import shade
 
 SIZE, SAMPLES = 128, 2  # pixels across a view; rays across a pixel
 VIEWS = HAND_VIEWS[1:]  # thumb side, palm, fingertips; the hand's back hides what it holds
