@@ -22,7 +22,6 @@ SHARED = 0.8  # of the variance of how thick an object is, that is the same all 
 # Temperature of the network's histograms: of families it never saw it is surer than it is right.
 DOUBT = 1.5
 PATCHES = 5  # along an image's side, in which the rest hangs together
-WALL = 0.004  # metres of what is hollow
 STEEPEST = 0.2  # cosine between ray and surface, at least
 LEAST = 0.5 * PITCH  # metres that anything is thick
 
@@ -30,19 +29,20 @@ LEAST = 0.5 * PITCH  # metres that anything is thick
 class Backs(NamedTuple):
     """Where rays of a sight enter an object and, by each of K guesses, leave it.
 
+    Between it is solid, even where the network takes it for hollow: a hand that believes in a space
+    that no camera saw reaches into it through the wall.
+
     Attributes:
         sight: the image.
         hit: (S, S) bool, where the object is.
         front: (S, S) depth at which it begins, metres, NaN where it isn't.
         last: (K, S, S) depth at which it ends, likewise.
-        hollow: (K, S, S) bool, whether it is hollow between.
     """
 
     sight: Sight
     hit: np.ndarray
     front: np.ndarray
     last: np.ndarray
-    hollow: np.ndarray
 
     def places(self, depth: np.ndarray) -> np.ndarray:
         """(..., S, S, 3) the points at some depths (..., S, S) along the rays, metres."""
@@ -63,32 +63,25 @@ class Backs(NamedTuple):
         apart, nearest = ndimage.distance_transform_edt(~self.hit, return_indices=True)
         beside = apart - ndimage.distance_transform_edt(self.hit)
         beside = np.where(beside > 0, beside - 0.5, beside + 0.5)
-        front, last, hollow = (
-            image[..., nearest[0], nearest[1]] for image in (self.front, self.last, self.hollow)
-        )
+        front, last = (image[..., nearest[0], nearest[1]] for image in (self.front, self.last))
         pixel = 2 * self.sight.span / SIZE
-        images = [beside, front, cosine(front, pixel), *last, *cosine(last, pixel), *hollow]
+        images = [beside, front, cosine(front, pixel), *last, *cosine(last, pixel)]
         beside, begin, facing, *rest = at_places(np.stack(images), places)
         # Beyond the image nothing is near.
         outside = np.abs(places - places.clip(0, SIZE - 1)).max(axis=-1)
         beside = (beside + outside) * pixel * depth
         before = np.maximum((begin - depth) * facing, beside)
         values = np.empty((len(last), *known.shape), np.float32)
-        every = zip(*np.array_split(np.stack(rest), 3), strict=True)
-        for i, (end, facing, hollow) in enumerate(every):
+        every = zip(*np.array_split(np.stack(rest), 2), strict=True)
+        for i, (end, facing) in enumerate(every):
             value = np.maximum(before, (depth - end) * facing)
-            cavity = np.maximum(begin + WALL - depth, depth - end + WALL)
-            value = np.where(hollow > 0.5, np.maximum(value, -cavity), value)
             shallow = depth < np.minimum(begin + 1.5 * pitch, (begin + end) / 2)
             value = np.where(shallow & (np.abs(known) < pitch), known, value)
             values[i] = distances(value, step)
         return DistanceGrid(values, seen.lower, seen.upper)
 
     def shapes(self) -> tuple[trimesh.Trimesh, ...]:
-        """The K objects as meshes, closed, metres, of middling thickness first.
-
-        They are solid where the objects are hollow.
-        """
+        """The K objects as meshes, closed, metres, of middling thickness first."""
         count = len(self.last)
         order = sorted(range(count), key=lambda number: abs(2 * number + 1 - count))
         return tuple(self._shape(self.last[number]) for number in order)
@@ -199,7 +192,5 @@ class ByExitDepth:
         front = sight.middle + told.front[0].cpu().numpy() * sight.radius
         front = np.where(measured, sight.depth, front)
         hit |= measured
-        filled = torch.sigmoid(told.filled[0]).cpu().numpy()
-        hollow = filled < mixed(self.count, seed + 1)
         front = np.where(hit, front, np.nan)
-        return Backs(sight, hit, front, front + np.maximum(thickness, LEAST), hollow)
+        return Backs(sight, hit, front, front + np.maximum(thickness, LEAST))

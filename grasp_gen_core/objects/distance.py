@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 from torch import nn
 
 from grasp_gen_core.objects.trilinear import Trilinear
-
 from grasp_gen_core.stopping import heed
 
 # Winding number up to which a node counts as outside, and from which as inside. A closed cloud has

@@ -39,8 +39,7 @@ def true_backs(mesh: trimesh.Trimesh, eye: np.ndarray, thinner: float = 0.0):
     hit = np.isfinite(front)
     front, last = np.where(hit, front, np.nan), np.where(hit, last, np.nan)
     every = np.stack([last, last - thinner * (last - front)])
-    hollow = np.zeros(every.shape, bool)
-    return points[seen], normals[seen], Backs(sight, hit, front, every, hollow)
+    return points[seen], normals[seen], Backs(sight, hit, front, every)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
