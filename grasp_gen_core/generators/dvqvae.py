@@ -48,8 +48,7 @@ from grasp_gen_core.hand import PARTS, HandRegions, ManoHand, rotations
 from grasp_gen_core.stopping import heed
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
-CM = 100.0
-DM = 10.0
+CM, DM = 100.0, 10.0
 CONTACT = 0.005  # metres from the hand, within which a point is of its contact map
 SOFTNESS = 0.001  # metres over which membership of the contact map fades
 SMALL = 0.1  # of the position decoder's 6D numbers: a new network hardly turns hands
