@@ -25,7 +25,7 @@ FEW = 30  # waits for the device, from the cloud to the grasps in NumPy
 # Metres; of the 4e-7 that JointDiffusion's last digits are off there refinement makes millimetres.
 APART = {"choir": 0.01}
 # Whose loops look whether to go on, or whose objects' surfaces are made on the CPU.
-MORE = {"optimise": 60, "joint_diffusion": 60, "choir": 60, "jhod": 60}
+MORE = {"optimise": 80, "joint_diffusion": 60, "choir": 60, "jhod": 60}
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def small(command: str) -> list[str]:
     words = shlex.split(command.replace("$YCB", "examples"))
     sizes = dict(SIZES.get(words[1], {}))
     if words[1] == "synthesize":
-        sizes["--count"] = "2"
+        sizes |= {"--count": "2", "--seed": "0"}
     for option, value in sizes.items():
         if option in words:
             words[words.index(option) + 1] = value

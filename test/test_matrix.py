@@ -12,7 +12,7 @@ from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.objects.views import view_object
 
-ANGLES = 0.35  # radians beyond the hand's limits, which networks and refiners hold softly
+ANGLES = 0.36  # radians beyond the hand's limits, which networks and refiners hold softly
 NEAR = 0.02  # metres from the nearest vertex to the object at most, refined or not
 
 

@@ -181,16 +181,14 @@ class ByExitDepth:
         sight, net = Sight.of(points, eye), self.network
         device = net.edges.device
         depth = torch.from_numpy((sight.depth - sight.middle) / sight.radius).float()
-        size = (
-            torch.tensor([value], dtype=torch.float32) for value in (sight.radius, sight.middle)
-        )
-        told = net(*(one.to(device) for one in (depth[None], *size)))
+        size = torch.tensor([[sight.radius], [sight.middle]], dtype=torch.float32)
+        told = net(depth[None].to(device), *size.to(device))
         share = torch.from_numpy(mixed(self.count, seed)).float().to(device)
-        thickness = net.quantile(told.thickness[0] / DOUBT, share).cpu().numpy() * sight.radius
+        thickness = net.quantile(told.thickness[0] / DOUBT, share) * sight.radius
+        images = torch.cat([thickness, told.hit, told.front]).cpu().numpy()  # in one go
+        thickness, (hit, front) = images[: self.count], images[self.count :]
         measured = ~np.isnan(sight.depth)
-        hit = told.hit[0].cpu().numpy() > 0
-        front = sight.middle + told.front[0].cpu().numpy() * sight.radius
-        front = np.where(measured, sight.depth, front)
-        hit |= measured
+        front = np.where(measured, sight.depth, sight.middle + front * sight.radius)
+        hit = (hit > 0) | measured
         front = np.where(hit, front, np.nan)
         return Backs(sight, hit, front, front + np.maximum(thickness, LEAST))

@@ -111,7 +111,7 @@ def test_shapes_lie_beside_the_grasps(tmp_path, monkeypatch):
     assert files and files[0].name == "0000.ply"
     assert all(trimesh.load_mesh(file).is_watertight for file in files)
     # A later run that draws nothing leaves none of these behind.
-    assert main(["generate", "seen.npy", *options]) == 0
+    assert main(["generate", "seen.npy", "--completion", "symmetry", *options]) == 0
     assert not list((tmp_path / "grasps_shapes").glob("*.ply"))
 
 

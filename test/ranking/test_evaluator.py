@@ -34,11 +34,33 @@ def hand() -> ManoHand:
     return ManoHand()
 
 
+class Field:
+    """A distance that is known, as `DistanceGrid` tells it."""
+
+    def __init__(self, distance):
+        self.distance = distance
+
+    def __call__(self, points):
+        return self.distance(points)
+
+    def each(self, points):
+        return self.distance(points)[None]
+
+
 def told(hand, mano, cloud, normals, field) -> Evidence:
     vertices, joints = hand(mano)
     metrics = {name: torch.full((len(mano),), unit / 2) for name, unit in FORMULA.items()}
     score = torch.full((len(mano),), 0.25)
     return gather(mano, vertices, joints, hand, cloud, normals, field, score, metrics)
+
+
+def test_how_far_several_floors_are_apart_is_told(hand, floor):
+    cloud, normals, field, _ = floor
+    several = Field(field)
+    several.each = lambda x: torch.stack([field(x) - 0.003, field(x) + 0.003])
+    places, _ = told(hand, torch.zeros(1, 61), cloud, normals, several)
+    unsure = places[0].split([*PLACE_PARTS.values()], dim=1)[[*PLACE_PARTS].index("unsure")]
+    torch.testing.assert_close(unsure, torch.full((PLACES, 1), 0.003 / UNIT), atol=1e-4, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +70,7 @@ def floor(hand):
     grid = torch.cartesian_prod(torch.linspace(-0.25, 0.25, 22), torch.linspace(-0.25, 0.25, 22))
     cloud = torch.stack([grid[:, 0], torch.full((len(grid),), level), grid[:, 1]], dim=1)
     normals = torch.tensor([[0.0, 1.0, 0.0]]).expand(len(cloud), 3)
-    return cloud, normals, lambda points: points[..., 1] - level, level
+    return cloud, normals, Field(lambda points: points[..., 1] - level), level
 
 
 def test_a_floor_is_told_as_it_lies(hand, floor):
@@ -58,11 +80,12 @@ def test_a_floor_is_told_as_it_lies(hand, floor):
     vertices, joints = hand(torch.zeros(1, 61))
     skin = vertices[0, hand.regions.sparse[:PLACES]]
     parts = places[0].split([*PLACE_PARTS.values()], dim=1)
-    where, outward, apart, away, ahead, guessed, seen, offset, facing = parts
+    where, outward, apart, unsure, away, ahead, guessed, seen, offset, facing = parts
     close = {"atol": 1e-4, "rtol": 0}
     torch.testing.assert_close(where, (skin - joints[0, 0]) / HAND_UNIT, **close)
     height = skin[:, 1] - level
     torch.testing.assert_close(apart[:, 0], (height / UNIT).clamp(-MOST, MOST), **close)
+    torch.testing.assert_close(unsure, torch.zeros(PLACES, 1), **close)
     torch.testing.assert_close(away, torch.tensor([[0.0, 1.0, 0.0]]).expand(PLACES, 3), **close)
     for column, way in enumerate(AHEAD):
         expected = ((height + way * outward[:, 1]) / UNIT).clamp(-MOST, MOST)
@@ -87,7 +110,11 @@ def test_moved_and_turned_the_same_is_told(hand, floor):
     shift = torch.tensor([0.3, -0.2, 0.5])
     moved = hand.move(mano, turn, shift)
     there = told(
-        hand, moved, cloud @ turn.T + shift, normals @ turn.T, lambda x: field((x - shift) @ turn)
+        hand,
+        moved,
+        cloud @ turn.T + shift,
+        normals @ turn.T,
+        Field(lambda x: field((x - shift) @ turn)),
     )
     for one, other in zip(told(hand, mano, cloud, normals, field), there, strict=True):
         torch.testing.assert_close(one, other, atol=2e-3, rtol=0)

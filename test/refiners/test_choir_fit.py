@@ -1,5 +1,6 @@
 """Fitting hands to CHOIRs: known hands have to come back."""
 
+from concurrent.futures import CancelledError
 from functools import partial
 
 import pytest
@@ -22,6 +23,7 @@ from grasp_gen_core.refiners.choir_fit import (
     place_cost,
     refine,
 )
+from grasp_gen_core.stopping import stopped_by
 from grasp_gen_core.synthesis.optimise import Target, optimise_grasps
 from grasp_gen_core.types import HAND_POSE
 
@@ -273,4 +275,7 @@ def test_the_limits_pull_is_what_small_steps_find(hand):
 
 def test_stop_ends_it_at_once(hand, held):
     mano, contact, grid = held
-    torch.testing.assert_close(fit_contact(mano, contact, hand, grid, lambda: True), mano)
+    asked = []
+    with pytest.raises(CancelledError), stopped_by(lambda: asked.append(0) or True):
+        fit_contact(mano, contact, hand, grid)
+    assert len(asked) == 1

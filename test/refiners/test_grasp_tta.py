@@ -1,6 +1,7 @@
 """Adaptation at test time: each grasp's decoder against a copied one, trained by itself."""
 
 import copy
+from concurrent.futures import CancelledError
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.refiners import get_refiner
 from grasp_gen_core.refiners.grasp_tta import RATE, Adaptation, refine
+from grasp_gen_core.stopping import stopped_by
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +80,9 @@ def test_hands_are_those_of_a_plain_loop(generator, contact_net, proposed, point
 
 
 def test_it_starts_from_the_hands_as_they_came(generator, contact_net, proposed, points, hand):
-    stopped = refine(
-        proposed, points, None, lambda: True, generator=generator, contact_net=contact_net
-    )
-    torch.testing.assert_close(hand(stopped)[0], hand(proposed)[0], atol=1e-5, rtol=0)
+    adaptation = Adaptation(proposed, points, generator, contact_net)
+    start = adaptation.hands(adaptation.decode(adaptation.weights()))
+    torch.testing.assert_close(hand(start)[0], hand(proposed)[0], atol=1e-5, rtol=0)
 
 
 def test_loss_falls_and_decoder_and_shapes_stay(hand, contact_net, proposed, points):
@@ -102,14 +103,11 @@ def test_loss_falls_and_decoder_and_shapes_stay(hand, contact_net, proposed, poi
 
 def test_stop_is_asked_before_each_step(generator, contact_net, proposed, points):
     asked = []
-    refine(
-        proposed,
-        points,
-        None,
-        lambda: asked.append(0) or len(asked) == 2,
-        generator=generator,
-        contact_net=contact_net,
-    )
+    with (
+        pytest.raises(CancelledError),
+        stopped_by(lambda: asked.append(0) or len(asked) == 2),
+    ):
+        refine(proposed, points, None, generator=generator, contact_net=contact_net)
     assert len(asked) == 2
 
 
