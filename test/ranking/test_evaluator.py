@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from known import Known
 from torch.nn import functional
 
 from grasp_gen_core.generators import build_generator, load_network, save_generator
@@ -34,19 +35,6 @@ def hand() -> ManoHand:
     return ManoHand()
 
 
-class Field:
-    """A distance that is known, as `DistanceGrid` tells it."""
-
-    def __init__(self, distance):
-        self.distance = distance
-
-    def __call__(self, points):
-        return self.distance(points)
-
-    def each(self, points):
-        return self.distance(points)[None]
-
-
 def told(hand, mano, cloud, normals, field) -> Evidence:
     vertices, joints = hand(mano)
     metrics = {name: torch.full((len(mano),), unit / 2) for name, unit in FORMULA.items()}
@@ -56,7 +44,7 @@ def told(hand, mano, cloud, normals, field) -> Evidence:
 
 def test_how_far_several_floors_are_apart_is_told(hand, floor):
     cloud, normals, field, _ = floor
-    several = Field(field)
+    several = Known(field)
     several.each = lambda x: torch.stack([field(x) - 0.003, field(x) + 0.003])
     places, _ = told(hand, torch.zeros(1, 61), cloud, normals, several)
     unsure = places[0].split([*PLACE_PARTS.values()], dim=1)[[*PLACE_PARTS].index("unsure")]
@@ -70,7 +58,7 @@ def floor(hand):
     grid = torch.cartesian_prod(torch.linspace(-0.25, 0.25, 22), torch.linspace(-0.25, 0.25, 22))
     cloud = torch.stack([grid[:, 0], torch.full((len(grid),), level), grid[:, 1]], dim=1)
     normals = torch.tensor([[0.0, 1.0, 0.0]]).expand(len(cloud), 3)
-    return cloud, normals, Field(lambda points: points[..., 1] - level), level
+    return cloud, normals, Known(lambda points: points[..., 1] - level), level
 
 
 def test_a_floor_is_told_as_it_lies(hand, floor):
@@ -114,7 +102,7 @@ def test_moved_and_turned_the_same_is_told(hand, floor):
         moved,
         cloud @ turn.T + shift,
         normals @ turn.T,
-        Field(lambda x: field((x - shift) @ turn)),
+        Known(lambda x: field((x - shift) @ turn)),
     )
     for one, other in zip(told(hand, mano, cloud, normals, field), there, strict=True):
         torch.testing.assert_close(one, other, atol=2e-3, rtol=0)

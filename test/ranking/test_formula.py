@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from known import Known
 
 from grasp_gen_core.contact import energies
 from grasp_gen_core.hand import ManoHand
@@ -13,19 +14,6 @@ from grasp_gen_core.ranking.formula import score_grasps
 @pytest.fixture(scope="module")
 def hand() -> ManoHand:
     return ManoHand()
-
-
-class Known:
-    """Distance to one object by a function of points."""
-
-    def __init__(self, distance):
-        self.distance = distance
-
-    def __call__(self, points):
-        return self.distance(points)
-
-    def each(self, points):
-        return self.distance(points)[None]
 
 
 def score(hand, field, approach=(0.0, -1.0, 0.0), normals=None):
