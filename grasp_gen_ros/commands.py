@@ -21,6 +21,7 @@ def run(command: str, module: str) -> int:
     interrupt_once()
     try:
         try:
+            import_module("rclpy")  # first, for where all of ROS 2 is missing it is what to name
             entry = import_module(f"grasp_gen_ros.{module}")
         except ModuleNotFoundError as error:
             name = error.name

@@ -23,6 +23,21 @@ def test_what_is_missing_is_said(name, lacks):
     assert line.startswith(f"{name}: needs {lacks}: ") and "make setup" in line
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_where_all_of_ros_is_missing_rclpy_is_said(name):
+    code = "import sys; from importlib.machinery import PathFinder\nclass Lean(PathFinder):\n"
+    code += " @classmethod\n def find_spec(cls, name, *args):\n"
+    code += "  spec = PathFinder.find_spec(name, *args)\n"
+    code += "  ros = name.endswith('_msgs') or name.partition('.')[0] in ('rclpy', 'tf2_ros')\n"
+    code += "  return None if ros else spec\n"
+    code += "sys.meta_path = [Lean if f is PathFinder else f for f in sys.meta_path]\n"
+    code += f"from grasp_gen_ros import commands; sys.exit(commands.{name}())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{name}: needs rclpy: ")
+
+
 @pytest.mark.parametrize("text", ["docs/ros.md", "config/generate.yaml"])
 def test_every_system_is_named_to_users(text):
     words = (Path(__file__).parents[2] / text).read_text()
