@@ -233,9 +233,10 @@ class GraspSamples(Dataset):
         contacts: the file of `contact_file`, for samples that have their grasps' contacts.
         unusual: whether hands of unusual shape are used, too.
         others: grasps of the same object that come with each, itself the first.
+        holding: whether only grasps are used that are known to hold when the hand closes.
 
     Raises:
-        InputError: if a kind of view is unknown.
+        InputError: if a kind of view is unknown, or which grasps hold.
     """
 
     def __init__(
@@ -250,10 +251,16 @@ class GraspSamples(Dataset):
         contacts: Path | None = None,
         unusual: bool = True,
         others: int = 0,
+        holding: bool = False,
     ) -> None:
         if unknown := set(views) - set(KINDS):
             raise InputError(f"views: {', '.join(unknown)}, accepted are {', '.join(KINDS)}")
         used = np.isin(data.object_index, objects) & (unusual | ~data.unusual)
+        if holding:
+            if data.holds is None:
+                way = "`python -m grasp_gen_training.closing` tells"
+                raise InputError(f"holding: unknown in {data.folder} which grasps hold; {way}")
+            used &= data.holds
         self.mano = torch.from_numpy(data.mano[used])
         self.contacts = None
         if contacts is not None:
@@ -409,6 +416,7 @@ class GraspData(lightning.LightningDataModule):
         seed: of what is held out.
         contacts: whether samples have their grasps' contact Gaussians.
         others: see `GraspSamples`.
+        holding: see `GraspSamples`; validation is by all grasps in any case.
         workers: processes that make batches; by default half of the cores, at most 8, and none
             beside the training process on a machine with two cores or one.
 
@@ -429,6 +437,7 @@ class GraspData(lightning.LightningDataModule):
         contacts: bool = False,
         surface: int | None = None,
         others: int = 0,
+        holding: bool = False,
         workers: int | None = None,
         quiet: bool = False,
     ) -> None:
@@ -442,7 +451,8 @@ class GraspData(lightning.LightningDataModule):
         touching = contact_file(data, material, quiet) if contacts else None
         shared = (material, views, points, palm_axis, surface, touching)
         self.validation = GraspSamples(data, validation, *shared, others=others)
-        self.training = GraspSamples(data, training, *shared, unusual=False, others=others)
+        learnt = {"unusual": False, "others": others, "holding": holding}
+        self.training = GraspSamples(data, training, *shared, **learnt)
         if len(self.training) < batch:
             raise InputError(
                 f"batch: {batch}, accepted are at most {len(self.training)}, the grasps to train on"

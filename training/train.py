@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_model
 
 from grasp_gen_core.errors import InputError
-from grasp_gen_core.generators import build_generator, save_generator
+from grasp_gen_core.generators import build_generator, load_network, save_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import select_device, tune_allocator
 from grasp_gen_training.data import GraspData
@@ -28,7 +28,7 @@ from grasp_gen_training.sights import SightData, SightTraining
 CONFIGS = Path(__file__).with_name("configs")
 # What a section may hold, and what stands alone; `model` is checked by the system that it's for.
 SECTIONS = {"data": None, "optimiser": {"lr", "steps", "precision"}, "model": None}
-ALONE = ("generator", "seed")
+ALONE = ("generator", "seed", "start")
 EPOCH = 1000  # steps at most, after which there is a validation, and a checkpoint
 # What each learns from, and how, where that isn't a dataset of grasps in a folder alone.
 OTHERS = {
@@ -41,6 +41,8 @@ OTHERS = {
 
 def read_config(name: str | Path, overrides: Sequence[str] = ()) -> dict:
     """A training config; a relative `data.folder` is taken from where the config lies.
+
+    `start` names weights to go on from: a shipped system's, or a folder's.
 
     Args:
         name: a YAML file, or the name of one in `configs`.
@@ -137,6 +139,12 @@ def train(
     lightning.seed_everything(config.get("seed", 0), verbose=False)
     hand = ManoHand()
     generator = build_generator(config["generator"], hand, config.get("model"))
+    if start := config.get("start"):
+        try:
+            generator.load_state_dict(load_network(start, hand).state_dict())
+        except RuntimeError as error:
+            system = config["generator"]
+            raise InputError(f"start: {start} doesn't fit {system}: {error}") from error
     settings = dict(config["data"])
     kind, training = OTHERS.get(config["generator"], (GraspData, GeneratorTraining))
     if not issubclass(kind, GraspData):

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from grasp_gen_core.completion.belief import PITCH, Belief
 from grasp_gen_core.completion.exit_depth import ExitDepth
-from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.objects.distance import DistanceGrid, near_surface, nodes_around
 from grasp_gen_core.objects.sight import SIZE, Sight
 
 BACKS = 6  # that an object may have
@@ -23,6 +23,7 @@ SHARED = 0.8  # of the variance of how thick an object is, that is the same all 
 DOUBT = 1.5
 PATCHES = 5  # along an image's side, in which the rest hangs together
 STEEPEST = 0.2  # cosine between ray and surface, at least
+REACH = 2.0  # grid steps from the front, by the image, within which the seen surface may be
 LEAST = 0.5 * PITCH  # metres that anything is thick
 
 
@@ -56,9 +57,9 @@ class Backs(NamedTuple):
             pitch: metres between the nodes, at most.
         """
         ends = self.places(self.last)[:, self.hit].reshape(-1, 3)
-        seen = DistanceGrid.from_cloud(points, normals, pitch, around=ends)
-        nodes, known = seen.nodes().numpy(), seen.values[0, 0].permute(2, 1, 0).numpy()
-        step = ((seen.upper - seen.lower).numpy() / (np.array(known.shape) - 1)).astype(float)
+        nodes = nodes_around(np.concatenate([points, ends]), pitch)
+        lower, upper = nodes[0, 0, 0], nodes[-1, -1, -1]
+        step = ((upper - lower) / (np.array(nodes.shape[:3]) - 1)).astype(float)
         places, depth = self.sight.project(nodes)
         apart, nearest = ndimage.distance_transform_edt(~self.hit, return_indices=True)
         beside = apart - ndimage.distance_transform_edt(self.hit)
@@ -71,14 +72,19 @@ class Backs(NamedTuple):
         outside = np.abs(places - places.clip(0, SIZE - 1)).max(axis=-1)
         beside = (beside + outside) * pixel * depth
         before = np.maximum((begin - depth) * facing, beside)
-        values = np.empty((len(last), *known.shape), np.float32)
+        exact = np.abs(before) < REACH * pitch
+        known = near_surface(points, normals, nodes[exact])
+        trusted = np.abs(known) < pitch
+        exact[exact], known, near = trusted, known[trusted], depth[exact][trusted]
+        values = np.empty((len(last), *nodes.shape[:3]), np.float32)
         every = zip(*np.array_split(np.stack(rest), 2), strict=True)
         for i, (end, facing) in enumerate(every):
             value = np.maximum(before, (depth - end) * facing)
-            shallow = depth < np.minimum(begin + 1.5 * pitch, (begin + end) / 2)
-            value = np.where(shallow & (np.abs(known) < pitch), known, value)
+            first, final = begin[exact], end[exact]
+            shallow = near < np.minimum(first + 1.5 * pitch, (first + final) / 2)
+            value[exact] = np.where(shallow, known, value[exact])
             values[i] = distances(value, step)
-        return DistanceGrid(values, seen.lower, seen.upper)
+        return DistanceGrid(values, lower, upper)
 
     def shapes(self) -> tuple[trimesh.Trimesh, ...]:
         """The K objects as meshes, closed, metres, of middling thickness first."""

@@ -23,6 +23,7 @@ from grasp_gen_core.errors import InputError
 from grasp_gen_core.types import BETAS, check_mano
 
 TABLE, SCHEMA, MESHES = "grasps.parquet", "schema.json", "objects"
+CLOSING = "closing.parquet"  # which grasps hold when the hand closes, of those tested
 COLUMNS = {
     "object": "string: family:seed of a procedural object, else the mesh file's name",
     "split": "string: train, or validation (whole shape families)",
@@ -53,6 +54,8 @@ class GraspDataset:
         kind: (G,) names of grasp types.
         split: (O,) "train" or "validation".
         folder: the dataset's; mesh files of objects that aren't procedural lie in its `objects`.
+        holds: (G,) bool, those known to hold when the hand closes: of the tested ones, all others
+            don't count; None where none were tested.
     """
 
     objects: list[str]
@@ -61,6 +64,7 @@ class GraspDataset:
     kind: np.ndarray
     split: np.ndarray
     folder: Path
+    holds: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.mano)
@@ -86,7 +90,8 @@ class GraspDataset:
         )
         split = table["split"].to_numpy(str)[first]
         mano = check_mano(np.stack(table["mano"].to_numpy()))
-        return cls(names.tolist(), index, mano, table["kind"].to_numpy(str), split, Path(folder))
+        kind, holds = table["kind"].to_numpy(str), known_to_hold(path.with_name(CLOSING), len(mano))
+        return cls(names.tolist(), index, mano, kind, split, Path(folder), holds)
 
     @property
     def unusual(self) -> np.ndarray:
@@ -96,6 +101,25 @@ class GraspDataset:
     def mesh(self, index: int) -> trimesh.Trimesh:
         """Object number `index`, metres."""
         return object_mesh(self.objects[index], self.folder / MESHES)
+
+
+def known_to_hold(path: Path, count: int) -> np.ndarray | None:
+    """(count,) bool of a CLOSING file: rows `grasp`, a number in the table, and `holds`.
+
+    None where there is no such file.
+
+    Raises:
+        InputError: if it isn't one, or of another table.
+    """
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_parquet(path, columns=["grasp", "holds"])
+        holds = np.zeros(count, bool)
+        holds[table["grasp"].to_numpy(np.int64)] = table["holds"].to_numpy(bool)
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{path}: not of this table's {count} grasps: {error}") from error
+    return holds
 
 
 def object_mesh(name: str, folder: Path) -> trimesh.Trimesh:

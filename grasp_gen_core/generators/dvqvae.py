@@ -39,13 +39,13 @@ from grasp_gen_core.generators.layers.frames import (
     in_principal_frame,
     random_spots,
 )
+from grasp_gen_core.generators.layers.gated_prior import GatedPrior
 from grasp_gen_core.generators.layers.losses import is_inside
 from grasp_gen_core.generators.layers.mano import rotation_6d
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.generators.layers.pointnet import PointNet
 from grasp_gen_core.hand import PARTS, HandRegions, ManoHand, rotations
-from grasp_gen_core.stopping import heed
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE
 
 CM, DM = 100.0, 10.0
@@ -394,91 +394,6 @@ class SkeletalGate(nn.Module):
         bends = bone_angles(joints, hand.regions)
         correction = self.outside(self.layer(self.inside(free.view(-1, 15, 3)) + self.joint))
         return free + self.gate(bends) * correction.flatten(1)
-
-
-class GatedPrior(nn.Module):
-    """Autoregressive distribution of the hand's indices, given the object's (gated PixelCNN).
-
-    The object's index starts the sequence and is each layer's condition (Sec. 3.3).
-
-    Args:
-        parts: indices to draw.
-        config: entries of a codebook, sizes.
-    """
-
-    def __init__(self, parts: int, config: DVQVAEConfig) -> None:
-        super().__init__()
-        self.parts, self.entries, width = parts, config.entries, config.prior_width
-        self.embedding = nn.Embedding((1 + parts) * self.entries, width)
-        self.place = nn.Parameter(0.1 * torch.randn(parts, width))
-        self.layers = nn.ModuleList(
-            GatedLayer(width, config.prior_dropout) for _ in range(config.prior_layers)
-        )
-        self.heads = nn.Parameter(torch.randn(parts, width, self.entries) / width**0.5)
-        self.bias = nn.Parameter(torch.zeros(parts, self.entries))
-
-    def forward(self, object_index: Tensor, indices: Tensor) -> Tensor:
-        """Logits (B, P, entries) of indices 1 to P, from the object's (B,) and those before.
-
-        Args:
-            indices: (B, P - 1 or more), P up to `parts`.
-        """
-        sequence = torch.cat([object_index[:, None], indices], dim=1)[:, : self.parts]
-        count = sequence.shape[1]
-        offset = self.entries * torch.arange(count, device=sequence.device)
-        embedded = self.embedding(sequence + offset)
-        condition = embedded[:, 0]
-        state = (embedded + self.place[:count]).mT
-        for layer in self.layers:
-            state = layer(state, condition)
-        return torch.einsum("bwp,pwe->bpe", state, self.heads[:count]) + self.bias[:count]
-
-    def loss(self, object_index: Tensor, indices: Tensor) -> Tensor:
-        """Mean negative log likelihood of indices (B, parts), nats for each."""
-        return functional.cross_entropy(
-            self(object_index, indices).flatten(0, 1), indices.flatten()
-        )
-
-    def sample(
-        self, object_index: Tensor, rng: torch.Generator, sampling: DVQVAESampling
-    ) -> Tensor:
-        """(B, parts) indices drawn for the objects' (B,), all hands at once."""
-        shape = (self.parts, len(object_index), self.entries)
-        uniform = torch.rand(shape, generator=rng, dtype=torch.float64).to(object_index.device)
-        gumbel = -torch.log(-torch.log(uniform))
-        indices = object_index.new_zeros(len(object_index), 0)
-        for noise in gumbel:
-            heed()
-            logits = self(object_index, indices)[:, -1].double() / sampling.temperature
-            if 0 < sampling.top_k < self.entries:
-                least = logits.topk(int(sampling.top_k), dim=1).values[:, -1:]
-                logits = logits.masked_fill(logits < least, -torch.inf)
-            indices = torch.cat([indices, (logits + noise).argmax(dim=1, keepdim=True)], dim=1)
-        return indices
-
-
-class GatedLayer(nn.Module):
-    """Gated causal convolution with a residual (van den Oord et al. 2016, Eq. 4).
-
-    Args:
-        width: channels.
-        dropout: share of the gated channels that are left out in training.
-    """
-
-    reach = 3
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(width, 2 * width, self.reach)
-        self.condition = nn.Linear(width, 2 * width, bias=False)
-        self.out = nn.Sequential(nn.Dropout(dropout), nn.Conv1d(width, width, 1))
-
-    def forward(self, state: Tensor, condition: Tensor) -> Tensor:
-        """State (B, width, P), condition (B, width); a place depends on none behind it."""
-        before = functional.pad(state, (self.reach - 1, 0))
-        both = self.convolution(before) + self.condition(condition)[..., None]
-        value, gate = both.chunk(2, dim=1)
-        return state + self.out(torch.tanh(value) * torch.sigmoid(gate))
 
 
 def bone_angles(joints: Tensor, regions: HandRegions) -> Tensor:

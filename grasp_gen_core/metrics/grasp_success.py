@@ -132,6 +132,8 @@ class ClosingTest:
             InputError: if the hands aren't accepted.
         """
         mano = check_mano(mano)
+        if not len(mano):
+            return Closed(np.empty(0, int), *np.empty((3, 0)))
         opened, overlap = self._opened(mano)
         ends = [mano] if squeeze is None else [mano, check_mano(squeeze, "squeeze")]
         poses = [opened, *(one[:, HAND_POSE] for one in ends)]

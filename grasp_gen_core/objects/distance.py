@@ -132,7 +132,6 @@ class DistanceGrid(nn.Module):
         normals: np.ndarray,
         pitch: float = 0.004,
         margin: float = 0.04,
-        around: np.ndarray | None = None,
     ) -> DistanceGrid:
         """Distances at the nodes of a grid around a cloud of surface points.
 
@@ -148,11 +147,9 @@ class DistanceGrid(nn.Module):
             normals: (N, 3) outward unit normals.
             pitch: largest distance between nodes, metres; more where they would be too many.
             margin: how far the grid reaches beyond the points, metres.
-            around: (M, 3) other points that it reaches as far beyond, metres.
         """
-        reached = points if around is None else np.concatenate([points, around])
-        lower, upper = reached.min(0) - margin, reached.max(0) + margin
-        nodes = _nodes(lower, upper, _affordable_pitch(upper - lower, pitch))
+        nodes = nodes_around(points, pitch, margin)
+        lower, upper = nodes[0, 0, 0], nodes[-1, -1, -1]
         tree = cKDTree(points)
         area = point_areas(tree)
         spacing = np.sqrt(np.median(area))
@@ -249,6 +246,27 @@ def _nodes(lower: np.ndarray, upper: np.ndarray, pitch: float) -> np.ndarray:
     counts = _counts(upper - lower, pitch)
     axes = [np.linspace(*ends, dtype=np.float32) for ends in zip(lower, upper, counts, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def nodes_around(points: np.ndarray, pitch: float = 0.004, margin: float = 0.04) -> np.ndarray:
+    """(X, Y, Z, 3) float32 nodes of a grid around points (N, 3), see `DistanceGrid.from_cloud`."""
+    lower, upper = points.min(axis=0) - margin, points.max(axis=0) + margin
+    return _nodes(lower, upper, _affordable_pitch(upper - lower, pitch))
+
+
+def near_surface(points: np.ndarray, normals: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(M,) signed distances of places (M, 3) to a cloud's surface, NaN from two spacings on, metres.
+
+    Args:
+        points, normals: (N, 3) as of `DistanceGrid.from_cloud`.
+    """
+    tree = cKDTree(points)
+    spacing = np.sqrt(np.median(point_areas(tree)))
+    found = np.full(len(places), np.nan)
+    away = tree.query(places, distance_upper_bound=2 * spacing, workers=-1)[0]
+    near = np.isfinite(away)
+    found[near] = _plane_distance(tree, normals, spacing, places[near])
+    return found
 
 
 def point_areas(tree: cKDTree, neighbours: int = 8) -> np.ndarray:

@@ -13,7 +13,7 @@ from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.squares import Squares
 
 NUM_NEIGHBOURS = 12
-NUM_DIRECTIONS = 64
+NUM_DIRECTIONS = 64  # half of them, and those opposite
 THREADS = 2  # that look along directions: a third would wait for Python
 GRAZING = 0.2  # cosine below which a ray skims the neighbours of its point and tells nothing
 SAME_SHEET = 0.35  # sine of the climb to a neighbour above which it lies on another sheet
@@ -168,21 +168,24 @@ def _is_camera_view(
 def _openness(points: np.ndarray, normals: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """(N,) how much more of the world is in sight above each point than below it, -1 to 1."""
     surface = Squares(points, normals, 2 * spacing)  # of twice the side: no gaps
-    directions = sphere_directions(NUM_DIRECTIONS)
+    directions = sphere_directions(NUM_DIRECTIONS)[: NUM_DIRECTIONS // 2]
     cosines = normals @ directions.T
     cosines[np.abs(cosines) < GRAZING] = 0
+    ahead, behind = cosines.copy(), -cosines
 
-    def shut(direction: np.ndarray, cosine: np.ndarray) -> None:
-        rays = np.flatnonzero(cosine)
-        # A ray starts a little off its own square, on the side it leaves to.
-        lift = np.sign(cosine[rays]) * 0.3 * spacing[rays]
-        hidden = surface.hide_along(direction, points[rays] + lift[:, None] * normals[rays])
-        cosine[rays[hidden]] = 0
+    def shut(number: int) -> None:
+        rays = np.flatnonzero(cosines[:, number])
+        # A ray starts a little off its own square, to whichever side it leaves.
+        lift = 0.3 * spacing[rays] / np.abs(cosines[rays, number])
+        hidden = surface.hide_along(directions[number], points[rays], lift)
+        for side, lost in zip((ahead, behind), hidden, strict=True):
+            side[rays[lost], number] = 0
 
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(shut, directions, cosines.T))
+        list(pool.map(shut, range(len(directions))))
     # In relation to all that is in sight, so that the inside of a deep cup has its say.
-    return cosines.sum(axis=1) / np.abs(cosines).sum(axis=1).clip(0.5)
+    in_sight = np.abs(ahead).sum(axis=1) + np.abs(behind).sum(axis=1)
+    return (ahead + behind).sum(axis=1) / in_sight.clip(0.5)
 
 
 def _agree(

@@ -41,8 +41,11 @@ class Squares:
             found[ray[hit]] = True
         return found
 
-    def hide_along(self, direction: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """(R,) whether squares are in the way from starts (R, 3), metres, in a direction (3,)."""
+    def hide_along(
+        self, direction: np.ndarray, starts: np.ndarray, lift: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(R,) whether squares are in the way ahead in a direction (3,), and (R,) backwards, more
+        than lift (R,) away from starts (R, 3), metres."""
         first = np.cross(direction, np.eye(3)[np.abs(direction).argmin()])
         first /= np.linalg.norm(first)
         plane = np.stack([first, np.cross(direction, first)], axis=1)
@@ -59,13 +62,15 @@ class Squares:
             forms = [np.float32([*form.T, (form * flat).sum(axis=1)]) for form in forms]
             height = np.float32([*height.T, (height * self.points).sum(axis=1)])
             seen, space = np.float32(seen.T), np.float32(starts.T)
-            found = np.zeros(len(starts), bool)
+            ahead, behind = np.zeros((2, len(starts)), bool)
             for ray, square in _near(seen.T, flat, self.radius):
                 for form in forms:
                     inside = np.abs(_offset(form, seen, ray, square)) <= 1
                     ray, square = ray.compress(inside), square.compress(inside)
-                found[ray.compress(_offset(height, space, ray, square) < 0)] = True
-        return found
+                above, least = _offset(height, space, ray, square), lift.take(ray)
+                ahead[ray.compress(above < -least)] = True
+                behind[ray.compress(above > least)] = True
+        return ahead, behind
 
 
 def _offset(

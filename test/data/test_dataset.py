@@ -8,12 +8,14 @@ import pytest
 import trimesh
 
 from grasp_gen_core.data.dataset import (
+    CLOSING,
     COLUMNS,
     GraspDataset,
     object_mesh,
     split_of,
     write_table,
 )
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects.procedural import FAMILIES, HELD_OUT, make_object
 
 OBJECTS = ["mug:7", "kettle:3", "thing.ply", "can:12"]
@@ -53,6 +55,20 @@ def test_a_table_comes_back_as_it_was(folder, table):
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "grasps.parquet"), table)
     assert json.loads((folder / "schema.json").read_text()).keys() == COLUMNS.keys()
     assert not list(folder.glob(".*"))
+
+
+def test_what_is_known_to_hold_comes_beside_the_table(folder):
+    assert GraspDataset.load(folder).holds is None
+    tested = pd.DataFrame({"grasp": [1, 4, 11], "holds": [True, False, True]})
+    tested.to_parquet(folder / CLOSING, index=False)
+    assert np.flatnonzero(GraspDataset.load(folder).holds).tolist() == [1, 11]
+
+
+@pytest.mark.parametrize("columns", [{"grasp": [12], "holds": [True]}, {"holds": [True]}])
+def test_what_holds_in_another_table_is_refused(folder, columns):
+    pd.DataFrame(columns).to_parquet(folder / CLOSING, index=False)
+    with pytest.raises(InputError, match="not of this table's 12 grasps"):
+        GraspDataset.load(folder)
 
 
 def test_split_is_per_object(folder):

@@ -17,7 +17,6 @@ from grasp_gen_core.generators.dvqvae import (
     Codebooks,
     DVQVAEConfig,
     DVQVAESampling,
-    GatedPrior,
     Placed,
     Posture,
     SkeletalGate,
@@ -25,6 +24,7 @@ from grasp_gen_core.generators.dvqvae import (
     perplexity,
 )
 from grasp_gen_core.generators.layers.frames import in_principal_frame
+from grasp_gen_core.generators.layers.gated_prior import GatedPrior
 from grasp_gen_core.generators.layers.mano import rotation_6d
 
 
@@ -106,6 +106,18 @@ def test_the_prior_sees_only_what_was_drawn_before():
         assert place == 5 or changed[place + 1]
     assert ((prior(torch.tensor([4]), indices) - logits).abs() > 1e-6).any(dim=2).all()
     torch.testing.assert_close(prior(thing, indices[:, :3]), logits[:, :4])
+
+
+def test_what_is_drawn_is_the_likeliest_by_the_whole_sequence_and_chance():
+    torch.manual_seed(0)
+    prior, draws = GatedPrior(7, DVQVAEConfig(entries=16)).double().eval(), 64
+    things = torch.randint(16, (draws,))
+    drawn = prior.sample(things, torch.Generator().manual_seed(1), DVQVAESampling())
+    uniform = torch.rand(
+        (7, draws, 16), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    chance = -torch.log(-torch.log(uniform)).transpose(0, 1)
+    torch.testing.assert_close(drawn, (prior(things, drawn) + chance).argmax(dim=2))
 
 
 def test_drawn_indices_follow_the_priors_own_probabilities():

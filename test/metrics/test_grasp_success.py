@@ -43,6 +43,7 @@ def test_a_good_grasp_holds_and_one_that_never_touches_slips(grasps, hand):
     assert (result.moved_cm[held] <= 2).all() and (result.turned_deg[held] <= 15).all()
     away = test(back(hand, mano[:2], 0.1).numpy())
     assert away.outcome.tolist() == [SLIPPED, SLIPPED] and (away.overlap_cm == 0).all()
+    assert [one.shape for one in test(mano[:0].numpy())] == 4 * [(0,)]
 
 
 def test_what_clearly_stays_is_not_waited_for(can_grasps, hand, monkeypatch):

@@ -325,6 +325,19 @@ def test_unusual_hands_are_for_validation_alone(data, material, monkeypatch):
     assert np.array_equal(made.validation.mano, mano[~train])
 
 
+def test_grasps_that_hold_are_learnt_from_and_all_validate(data, material, monkeypatch):
+    holds = np.arange(len(data)) % 3 == 0
+    monkeypatch.setattr(GraspDataset, "load", lambda folder: dataclasses.replace(data, holds=holds))
+    settings = 8, {"full": 1.0}, np.array([0, 0, 1.0]), 64, CAMERAS
+    made, train = GraspData("", *settings, holding=True), data.object_index != 3
+    usual = ~data.unusual
+    assert np.array_equal(made.training.mano, data.mano[train & usual & holds])
+    assert np.array_equal(made.validation.mano, data.mano[~train])
+    monkeypatch.setattr(GraspDataset, "load", lambda folder: data)
+    with pytest.raises(ValueError, match="holding: unknown in"):
+        GraspData("", *settings, holding=True)
+
+
 def test_what_cannot_be_trained_on_is_named(data, material, monkeypatch):
     single = dataclasses.replace(data, objects=OBJECTS[:1], split=np.array(["train"]))
     with pytest.raises(ValueError, match="two objects"):

@@ -93,6 +93,8 @@ def test_shipped_configs_train(config, tmp_path):
     table = pd.read_parquet(ROOT / "training" / "data" / "grasps.parquet")
     few = table[table["object"].isin(table["object"].unique()[:8])]
     few.to_parquet(tmp_path / "grasps.parquet")
+    held = {"grasp": np.arange(len(few)), "holds": np.arange(len(few)) % 3 > 0}
+    pd.DataFrame(held).to_parquet(tmp_path / "closing.parquet")
     (tmp_path / "config.yaml").write_text(config.read_text())
     few = FEW.get(config.stem, ())
     data = ["--data", str(tmp_path)] if "folder" in config.read_text() else []
@@ -132,6 +134,19 @@ def test_validation_measures_grasps_on_held_out_meshes(folder):
     assert logged["penetration_volume_cm3"] == pytest.approx(volume, rel=0.005)
     assert logged["contact_ratio_pct"] == 100 * (distance <= 0.005).any(axis=1).mean()
     assert logged["contact_fingers"] == pytest.approx(np.sum(fingers, axis=0).mean())
+
+
+def test_training_goes_on_from_other_weights(folder, tmp_path):
+    data = ["--data", str(folder / "data"), "optimiser.lr=1e-9", "--steps", "1"]
+    first = train(folder, *data, "--out", str(tmp_path / "first"), "seed=1")
+    assert first.returncode == 0, first.stderr
+    then = train(folder, *data, "--out", str(tmp_path / "then"), f"start={tmp_path / 'first'}")
+    assert then.returncode == 0, then.stderr
+    networks = (load_network(tmp_path / name, ManoHand()) for name in ("first", "then"))
+    for before, after in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
+    refused = train(folder, *data, "--out", str(tmp_path / "other"), "start=dvqvae")
+    assert refused.returncode == 2 and "start: dvqvae doesn't fit grasp_cvae" in refused.stderr
 
 
 def test_nothing_to_resume_and_no_data_are_one_line(folder):
