@@ -1,4 +1,4 @@
-"""Whether grasps that hold when the hand closes are other grasps: those of a dataset that were told.
+"""Whether grasps that hold when the hand closes are other grasps than those that let go.
 
     python benchmarks/closing.py [--data training/data]
 

@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from grasp_gen_core.data.dataset import CLOSING, MESHES, TABLE, GraspDataset, object_mesh
 from grasp_gen_core.data.dataset import COLUMNS as SCHEMA
-from grasp_gen_core.data.dataset import MESHES, TABLE, GraspDataset, object_mesh
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.figures import EDGE, FILL
 from grasp_gen_core.hand import PARTS, ManoHand
@@ -74,7 +74,7 @@ def write_card(
     draw_sheet(choose_grasps(table, ACROSS * DOWN, seed), hand, meshes, pictures / SHEET)
     draw_histograms(table, pictures / HISTOGRAMS)
     text = card_text(table, command, os.path.relpath(pictures, folder))
-    text += measured_text(table, hand, meshes, sample, seed)
+    text += measured_text(table, hand, meshes, sample, seed) + closing_text(folder)
     text += f"\n## Weak points\n\n{notes.strip()}\n" if notes else ""
     (folder / "README.md").write_text(text)
 
@@ -173,6 +173,18 @@ frames; the size in cm is of the joints as they are.
 
 {markdown(pd.Series(means, name="mean").to_frame().rename_axis("metric"))}
 """
+
+
+def closing_text(folder: Path) -> str:
+    """What is known of which grasps hold when the hand closes; nothing where nothing is."""
+    if not (folder / CLOSING).is_file():
+        return ""
+    holds = pd.read_parquet(folder / CLOSING)["holds"]
+    return (
+        f"\n## Grasps that close\n\n`{CLOSING}` says of {len(holds):,} grasps whether they hold "
+        f"when the hand closes (`holds`; `grasp` is the\nrow's number in `{TABLE}`): "
+        f"{holds.mean():.0%} do.\n"
+    )
 
 
 def markdown(frame: pd.DataFrame) -> str:

@@ -73,7 +73,7 @@ class Backs(NamedTuple):
         beside = (beside + outside) * pixel * depth
         before = np.maximum((begin - depth) * facing, beside)
         exact = np.abs(before) < REACH * pitch
-        known = near_surface(points, normals, nodes[exact])
+        known = near_surface(points, normals, nodes[exact], before[exact] < 0)
         trusted = np.abs(known) < pitch
         exact[exact], known, near = trusted, known[trusted], depth[exact][trusted]
         values = np.empty((len(last), *nodes.shape[:3]), np.float32)

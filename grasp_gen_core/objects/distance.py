@@ -254,18 +254,25 @@ def nodes_around(points: np.ndarray, pitch: float = 0.004, margin: float = 0.04)
     return _nodes(lower, upper, _affordable_pitch(upper - lower, pitch))
 
 
-def near_surface(points: np.ndarray, normals: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(M,) signed distances of places (M, 3) to a cloud's surface, NaN from two spacings on, metres.
+def near_surface(
+    points: np.ndarray, normals: np.ndarray, places: np.ndarray, inside: np.ndarray
+) -> np.ndarray:
+    """(M,) signed distances of places to a cloud's surface, NaN from two spacings on, metres.
 
     Args:
         points, normals: (N, 3) as of `DistanceGrid.from_cloud`.
+        places: (M, 3) metres.
+        inside: (M,) bool, which are in the object, where the planes of the points don't tell.
     """
     tree = cKDTree(points)
     spacing = np.sqrt(np.median(point_areas(tree)))
     found = np.full(len(places), np.nan)
     away = tree.query(places, distance_upper_bound=2 * spacing, workers=-1)[0]
     near = np.isfinite(away)
-    found[near] = _plane_distance(tree, normals, spacing, places[near])
+    away = away[near]
+    far = np.clip(away / spacing - 1, 0, 1)
+    found[near] = far * np.where(inside[near], -away, away)
+    found[near] += (1 - far) * _plane_distance(tree, normals, spacing, places[near])
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import grasp_gen_training.dataset_card
-from grasp_gen_core.data.dataset import COLUMNS, TABLE, object_mesh, split_of
+from grasp_gen_core.data.dataset import CLOSING, COLUMNS, TABLE, object_mesh, split_of
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.synthesis import RUN
 from grasp_gen_core.synthesis import filter as kept
@@ -50,6 +50,8 @@ def folder(tmp_path_factory) -> Path:
     table.to_parquet(folder / TABLE)
     (folder / "notes.md").write_text("Hands are flat.\n")
     (folder / RUN).write_text(json.dumps(RECORD))
+    held = pd.DataFrame({"grasp": np.arange(20), "holds": np.arange(20) % 4 > 0})
+    held.to_parquet(folder / CLOSING)
     main([str(folder), "--notes", str(folder / "notes.md"), "--sample", "6"])
     return folder
 
@@ -87,6 +89,11 @@ def test_what_is_measured_anew_and_told(folder):
     assert text.endswith("## Weak points\n\nHands are flat.\n")
 
 
+def test_the_share_that_holds_is_told_where_it_is_known(folder):
+    text = (folder / "README.md").read_text()
+    assert f"`{CLOSING}` says of 20 grasps" in text and "`grasps.parquet`): 75% do." in text
+
+
 def test_pictures_are_linked_and_show_something(folder):
     links = re.findall(r"!\[.*\]\((.*)\)", (folder / "README.md").read_text())
     assert [Path(link).name for link in links] == [SHEET, HISTOGRAMS]
@@ -96,7 +103,7 @@ def test_pictures_are_linked_and_show_something(folder):
 
 
 def test_same_seed_same_card(folder, tmp_path):
-    for name in (TABLE, RUN):
+    for name in (TABLE, RUN, CLOSING):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     main([str(tmp_path), "--notes", str(folder / "notes.md"), "--sample", "6"])
     cards = [(place / "README.md").read_text() for place in (tmp_path, folder)]
@@ -125,6 +132,7 @@ def test_meshes_of_ones_own_have_a_card(folder, tmp_path):
     table.to_parquet(tmp_path / TABLE)
     main([str(tmp_path), "--command", "made by hand", "--sample", "2"])
     assert rows(tmp_path)["thing.ply"][1:] == ["1", "24"]
+    assert CLOSING not in (tmp_path / "README.md").read_text()
     text = (tmp_path / "README.md").read_text()
     assert "made by hand" in text and "Licence: that of the meshes" in text
 
