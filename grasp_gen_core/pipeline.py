@@ -16,7 +16,7 @@ from torch import Tensor
 from grasp_gen_core import defaults, refiners
 from grasp_gen_core.completion import get_completion
 from grasp_gen_core.contact import choir
-from grasp_gen_core.contact.energies import misfit
+from grasp_gen_core.contact.energies import misfit, walls_within
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.contact.squeeze import squeeze
 from grasp_gen_core.errors import InputError
@@ -63,6 +63,7 @@ REFINED, REFINED_OF_PART = 2, 3
 # many as it has room for, whose decoders grasp_tta trains one by one.
 PORTION, GPU_PORTION = 32, 256
 BACK_OFF = 0.08  # metres between pre-grasp and grasp
+CUT = 0.3  # cost of a square centimetre of walls within a hand, beside that of a misfit
 BLOCKED = 1e3  # cost of a metre in what stands around a hand, beside that of a misfit
 UNREACHABLE = 1e-3  # score of a grasp that can't be reached, at most
 
@@ -366,7 +367,9 @@ class GraspPipeline:
         Those that can't get there come last.
         """
         with torch.no_grad():
-            cost = misfit(self.hand(mano)[0], scene.grid, self.hand.regions)
+            vertices, joints = self.hand(mano)
+            cost = misfit(vertices, scene.grid, self.hand.regions)
+            cost += CUT * walls_within(joints, scene.grid, self.hand.regions)
             if scene.obstacles is not None:
                 cost = cost + BLOCKED * (self.blocked(mano, scene.obstacles) - FREE).clamp(min=0)
         return mano[cost.argsort(stable=True)[:num]]

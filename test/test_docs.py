@@ -33,6 +33,7 @@ NOT_RUN = {
     "colcon": "ROS 2's installation",
     "ros2": "test/ros/test_launch.py, where there is a ROS 2 installation",
     "python -m grasp_gen_training.results": "hours; test/training/test_results.py",
+    "python -m grasp_gen_training.closing": "half an hour; test/training/test_closing.py",
 }
 # Sizes at which a command shows that it works, in place of the page's or added to it.
 SIZES = {
@@ -98,6 +99,8 @@ def folder(page, folders, tmp_path_factory) -> Path:
     few = table[table["object"].isin(table["object"].unique()[:8])]
     (folder / "few_grasps").mkdir()
     few.to_parquet(folder / "few_grasps" / "grasps.parquet")
+    held = pd.DataFrame({"grasp": range(len(few)), "holds": True})
+    held.to_parquet(folder / "few_grasps" / "closing.parquet")
     return folder
 
 

@@ -96,6 +96,23 @@ def sphere_penetration(distance: Tensor, radii: Tensor) -> Tensor:
     return functional.relu(CM * (0.8 * radii - distance)).square().sum(dim=(-2, -1))
 
 
+def walls_within(joints: Tensor, grid: DistanceGrid, regions: HandRegions) -> Tensor:
+    """(B,) squared depth, cm^2, of the object in fingers' bones and, five times, in the palm's.
+
+    A thin wall may go through a hand though hardly a vertex is in it; refinement leaves it there.
+
+    Args:
+        joints: (B, 21, 3) metres.
+        grid: signed distance of the object.
+        regions: the hand's tables.
+    """
+    (fingers, radii), (palm, palm_radii) = (
+        f(joints, regions) for f in (bone_spheres, palm_spheres)
+    )
+    cut = sphere_penetration(grid(fingers), radii)
+    return cut + 5 * sphere_penetration(grid(palm), palm_radii)
+
+
 def deviation(distance: Tensor) -> Tensor:
     """(...) standard deviation of distances (K, ...) to K objects that it may be."""
     return ((distance - distance.mean(dim=0)).square().mean(dim=0) + 1e-12).sqrt()

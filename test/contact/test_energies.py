@@ -273,3 +273,17 @@ def test_deviation_is_that_over_the_objects_and_none_of_one():
     one = torch.tensor([[0.01, -0.02]], requires_grad=True)
     energies.deviation(one).sum().backward()
     assert not one.grad.any()
+
+
+def test_walls_that_cut_the_palm_or_a_finger_are_found_and_those_beside_are_not(hand):
+    """A sheet of 2 mm across a flat hand: hardly a vertex is in it, and the depth is the bones'."""
+    _, joints = hand(torch.zeros(1, 61))
+    along = torch.nn.functional.normalize(joints[0, 9] - joints[0, 0], dim=0)
+    places = {"palm": joints[0, [0, 9]].mean(dim=0), "finger": joints[0, [9, 10]].mean(dim=0)}
+
+    def cut(place, off: float = 0.0) -> float:
+        sheet = lambda points: ((points - place) @ along - off).abs() - 0.001  # noqa: E731
+        return float(energies.walls_within(joints, sheet, hand.regions))
+
+    assert cut(places["palm"]) > cut(places["finger"]) > 0.5
+    assert cut(places["palm"], off=0.5) == 0
