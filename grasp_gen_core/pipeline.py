@@ -369,7 +369,8 @@ class GraspPipeline:
         with torch.no_grad():
             vertices, joints = self.hand(mano)
             cost = misfit(vertices, scene.grid, self.hand.regions)
-            cost += CUT * walls_within(joints, scene.grid, self.hand.regions)
+            fingers, palm = walls_within(joints, scene.grid, self.hand.regions)
+            cost += CUT * (fingers + 5 * palm)
             if scene.obstacles is not None:
                 cost = cost + BLOCKED * (self.blocked(mano, scene.obstacles) - FREE).clamp(min=0)
         return mano[cost.argsort(stable=True)[:num]]

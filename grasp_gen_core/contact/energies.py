@@ -96,8 +96,8 @@ def sphere_penetration(distance: Tensor, radii: Tensor) -> Tensor:
     return functional.relu(CM * (0.8 * radii - distance)).square().sum(dim=(-2, -1))
 
 
-def walls_within(joints: Tensor, grid: DistanceGrid, regions: HandRegions) -> Tensor:
-    """(B,) squared depth, cm^2, of the object in fingers' bones and, five times, in the palm's.
+def walls_within(joints: Tensor, grid: DistanceGrid, regions: HandRegions) -> tuple[Tensor, Tensor]:
+    """(B,) squared depth, cm^2, of the object in the fingers' bones, and (B,) in the palm's.
 
     A thin wall may go through a hand though hardly a vertex is in it; refinement leaves it there.
 
@@ -106,11 +106,9 @@ def walls_within(joints: Tensor, grid: DistanceGrid, regions: HandRegions) -> Te
         grid: signed distance of the object.
         regions: the hand's tables.
     """
-    (fingers, radii), (palm, palm_radii) = (
-        f(joints, regions) for f in (bone_spheres, palm_spheres)
-    )
-    cut = sphere_penetration(grid(fingers), radii)
-    return cut + 5 * sphere_penetration(grid(palm), palm_radii)
+    spheres = (find(joints, regions) for find in (bone_spheres, palm_spheres))
+    fingers, palm = (sphere_penetration(grid(centres), radii) for centres, radii in spheres)
+    return fingers, palm
 
 
 def deviation(distance: Tensor) -> Tensor:

@@ -410,11 +410,11 @@ def best_starts(starts: Candidates, grid: DistanceGrid, hand: ManoHand, count: i
     with torch.no_grad():
         vertices, joints = hand(starts.mano)
         distance = 100 * grid(vertices)
-        cut = energies.walls_within(joints, grid, hand.regions)
+        fingers_cut, palm_cut = energies.walls_within(joints, grid, hand.regions)
     inside = functional.relu(-distance).square().sum(dim=1)
     near = distance[:, hand.regions.anchors[:25]].abs().view(-1, 5, 5).amin(dim=2)
     fingers = torch.tensor([k.fingers for k in GRASP_TYPES], device=near.device)[starts.kind]
-    cost = 0.1 * inside + cut + (fingers * near).sum(dim=1)
+    cost = 0.1 * inside + fingers_cut + 5 * palm_cut + (fingers * near).sum(dim=1)
     rank = torch.zeros_like(cost)
     for kind in range(len(GRASP_TYPES)):
         same = (starts.kind == kind).nonzero()[:, 0]
