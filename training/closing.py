@@ -1,9 +1,9 @@
 """Which grasps of a dataset hold when the hand closes: `data/closing.parquet` beside the table.
 
-    python -m grasp_gen_training.closing [--data training/data] [--objects 1200]
+    python -m grasp_gen_training.closing [--data training/data] [--objects 600]
 
-Objects come in random order, some two seconds of one core each; a run that was interrupted, or was
-to test fewer, is resumed.
+Objects come in random order, some three seconds of one core each; a run that was interrupted, or
+was to test fewer, is resumed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def closing_table(data: GraspDataset, objects: int, quiet: bool = False) -> pd.D
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=int, default=1200)
+    parser.add_argument("--objects", type=int, default=600)
     parser.add_argument("--data", type=Path, default=Path(__file__).with_name("data"))
     arguments = parser.parse_args()
     table = closing_table(GraspDataset.load(arguments.data), arguments.objects)

@@ -116,7 +116,10 @@ def known_to_hold(path: Path, count: int) -> np.ndarray | None:
     try:
         table = pd.read_parquet(path, columns=["grasp", "holds"])
         holds = np.zeros(count, bool)
-        holds[table["grasp"].to_numpy(np.int64)] = table["holds"].to_numpy(bool)
+        rows = table["grasp"].to_numpy(np.int64)
+        if (rows < 0).any():
+            raise IndexError(f"row {rows.min()}")
+        holds[rows] = table["holds"].to_numpy(bool)
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise InputError(f"{path}: not of this table's {count} grasps: {error}") from error
     return holds

@@ -64,7 +64,9 @@ def test_what_is_known_to_hold_comes_beside_the_table(folder):
     assert np.flatnonzero(GraspDataset.load(folder).holds).tolist() == [1, 11]
 
 
-@pytest.mark.parametrize("columns", [{"grasp": [12], "holds": [True]}, {"holds": [True]}])
+@pytest.mark.parametrize(
+    "columns", [{"grasp": [row], "holds": [True]} for row in (12, -1)] + [{"holds": [True]}]
+)
 def test_what_holds_in_another_table_is_refused(folder, columns):
     pd.DataFrame(columns).to_parquet(folder / CLOSING, index=False)
     with pytest.raises(InputError, match="not of this table's 12 grasps"):
