@@ -5,7 +5,7 @@ import pytest
 import torch
 from simulated_device import DEVICE, Simulation
 
-from grasp_gen_core import GraspPipeline, generators, refiners
+from grasp_gen_core import GraspPipeline, generators, pipeline, refiners
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.generators import CLASSES, HELPERS, build_generator
@@ -79,6 +79,9 @@ def test_what_cuda_takes_is_taken_and_waits_are_counted():
 
 @pytest.mark.parametrize(("generator", "refiner"), PAIRS)
 def test_grasps_are_made_there_as_here(generator, refiner, points, monkeypatch):
+    # Which of several refined hands is the best may hang on choir's last digits.
+    monkeypatch.setattr(pipeline, "REFINED", 1)
+    monkeypatch.setattr(pipeline, "REFINED_OF_PART", 1)
     here = GraspPipeline(generator, refiner, device="cpu")(points, num=1)
     disturbed = {}  # by what is replayed: what CUDA couldn't capture of it
 
@@ -92,11 +95,11 @@ def test_grasps_are_made_there_as_here(generator, refiner, points, monkeypatch):
 
     monkeypatch.setattr(Replay, "__call__", watched)
     with Simulation() as seen:
-        pipeline = GraspPipeline(generator, refiner, device=DEVICE)
-        assert pipeline.hand.faces.device == DEVICE
+        made = GraspPipeline(generator, refiner, device=DEVICE)
+        assert made.hand.faces.device == DEVICE
         seen.waits.clear()
         seen.uploads.clear()
-        there = pipeline(points, num=1)
+        there = made(points, num=1)
     assert np.abs(there.vertices - here.vertices).max() < APART.get(refiner, 1e-5)
     near = contact_map(torch.from_numpy(there.points), torch.from_numpy(there.vertices))
     np.testing.assert_allclose(there.contact, near, atol=0.01)
