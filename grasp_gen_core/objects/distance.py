@@ -159,11 +159,8 @@ class DistanceGrid(nn.Module):
             points - lower, normals * area[:, None], nodes.shape[:3], upper - lower, spacing
         )
         inside = (winding.ravel() - OUTSIDE_WINDING) / (INSIDE_WINDING - OUTSIDE_WINDING)
-        far = np.clip(to_points / spacing - 1, 0, 1)
-        values = far * to_points * (1 - 2 * np.clip(inside, 0, 1))
-        near = far < 1  # a seventh of the nodes
-        to_planes = _plane_distance(tree, normals, spacing, places[near])
-        values[near] += (1 - far[near]) * to_planes
+        side = 1 - 2 * np.clip(inside, 0, 1)
+        values = _surface_distance(tree, normals, spacing, places, to_points, side)
         return cls(values.reshape(nodes.shape[:3]), lower, upper)
 
     def union(self, other: DistanceGrid) -> DistanceGrid:
@@ -268,11 +265,9 @@ def near_surface(
     spacing = np.sqrt(np.median(point_areas(tree)))
     found = np.full(len(places), np.nan)
     away = tree.query(places, distance_upper_bound=2 * spacing, workers=-1)[0]
-    near = np.isfinite(away)
-    away = away[near]
-    far = np.clip(away / spacing - 1, 0, 1)
-    found[near] = far * np.where(inside[near], -away, away)
-    found[near] += (1 - far) * _plane_distance(tree, normals, spacing, places[near])
+    near, side = np.isfinite(away), np.where(inside, -1.0, 1.0)
+    told = (one[near] for one in (places, away, side))
+    found[near] = _surface_distance(tree, normals, spacing, *told)
     return found
 
 
@@ -280,6 +275,23 @@ def point_areas(tree: cKDTree, neighbours: int = 8) -> np.ndarray:
     """(N,) surface area each point stands for, square metres."""
     radius = tree.query(tree.data, k=[neighbours + 1], workers=-1)[0][:, 0]
     return np.pi * radius**2 / (neighbours + 0.5)  # the disc cuts the outermost point in half
+
+
+def _surface_distance(
+    tree: cKDTree,
+    normals: np.ndarray,
+    spacing: float,
+    places: np.ndarray,
+    away: np.ndarray,
+    side: np.ndarray,
+) -> np.ndarray:
+    """(M,) signed distances of places (M, 3), metres: to the points' planes within a spacing of
+    them, from two on `away` (M,), the distance to the nearest, times `side` (M,)."""
+    far = np.clip(away / spacing - 1, 0, 1)
+    values = far * away * side
+    near = far < 1
+    values[near] += (1 - far[near]) * _plane_distance(tree, normals, spacing, places[near])
+    return values
 
 
 def _plane_distance(
