@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import trimesh
 from scipy.spatial import ConvexHull, cKDTree
-from trimesh.triangles import mass_properties
 
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand.layer import ManoHand
@@ -121,6 +120,7 @@ class Mechanism:
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         skin, joints = self._rest(betas)
         surface = trimesh.Trimesh(skin, self.hand.closed_faces.cpu().numpy(), process=False)
+        below = _below(surface)
         bodies: list = []
         for number, segment in enumerate(self.segments):
             holder = bodies[segment.parent] if number else spec.worldbody
@@ -129,7 +129,7 @@ class Mechanism:
             bodies.append(body)
             _weigh(body, skin[segment.skin] - joints[number])
             for index, cell in enumerate(segment.cells):
-                points = _cell(surface, cell, whole=len(segment.cells) == 1)
+                points = _cell(skin, below, cell, whole=len(segment.cells) == 1)
                 name = f"{segment.name}_cell{index}"
                 spec.add_mesh(name=name, uservert=np.ravel(points - joints[number]))
                 body.add_geom(
@@ -233,10 +233,11 @@ def _cut(own: np.ndarray, skin: trimesh.Trimesh, firm: np.ndarray) -> list[np.nd
     from scipy.cluster.vq import kmeans2
 
     nearest, cells, waiting = cKDTree(skin.vertices), [], [own]
+    below = _below(skin)
     while waiting:
         patch = waiting.pop()
         used = np.unique(patch)
-        points = _cell(skin, used, whole=patch is own)
+        points = _cell(skin.vertices, below, used, whole=patch is own)
         hull = trimesh.convex.convex_hull(points).subdivide().subdivide().vertices
         out = hull[firm[nearest.query(hull)[1]]]
         fits = not len(out) or signed_distance(skin, out).max() <= STICKS_OUT
@@ -248,23 +249,26 @@ def _cut(own: np.ndarray, skin: trimesh.Trimesh, firm: np.ndarray) -> list[np.nd
     return cells
 
 
-def _cell(skin: trimesh.Trimesh, used: np.ndarray, whole: bool) -> np.ndarray:
+def _below(skin: trimesh.Trimesh) -> np.ndarray:
+    """(V, 3) where cells end below the skin's vertices, metres."""
+    return skin.vertices - CELL_DEPTH * skin.vertex_normals
+
+
+def _cell(skin: np.ndarray, below: np.ndarray, used: np.ndarray, whole: bool) -> np.ndarray:
     """Points whose convex hull a cell is: its skin and, of a part of a segment, below it."""
-    if whole:
-        return skin.vertices[used]
-    below = skin.vertices[used] - CELL_DEPTH * skin.vertex_normals[used]
-    return np.concatenate([skin.vertices[used], below])
+    return skin[used] if whole else np.concatenate([skin[used], below[used]])
 
 
 def _weigh(body, points: np.ndarray) -> None:
     """Give a body the mass and inertia of the hull of its skin (N, 3), in its own frame."""
-    hull = ConvexHull(points)
-    sides, outward = points[hull.simplices], hull.equations[:, :3]
-    normals = np.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0])
-    turned = (normals * outward).sum(axis=1) < 0
-    sides[turned] = sides[turned, ::-1]
-    whole = mass_properties(sides, density=DENSITY)
-    inertia = whole.inertia
+    inner = points.mean(axis=0)  # makes a tetrahedron with each of the hull's faces
+    corners = points[ConvexHull(points).simplices] - inner
+    masses = DENSITY / 6 * np.abs(np.linalg.det(corners))
+    sums = corners.sum(axis=1)
+    mass, centre = masses.sum(), masses @ sums / (4 * masses.sum())
+    rows = np.concatenate([corners, sums[:, None]], axis=1)
+    moments = np.einsum("f,fki,fkj->ij", masses / 20, rows, rows) - mass * np.outer(centre, centre)
+    inertia = np.trace(moments) * np.eye(3) - moments
     body.explicitinertial = True
-    body.mass, body.ipos = whole.mass, whole.center_mass
+    body.mass, body.ipos = mass, inner + centre
     body.fullinertia = [*np.diag(inertia), inertia[0, 1], inertia[0, 2], inertia[1, 2]]
