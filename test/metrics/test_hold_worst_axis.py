@@ -74,6 +74,21 @@ def test_a_good_grasp_holds_and_falls_when_backed_off(grasps, hand):
     np.testing.assert_allclose(test(hand(away)[0].numpy()).displacement_cm, 5)
 
 
+def test_contacts_found_now_and_then_hold_alike(grasps, hand, monkeypatch):
+    """Good grasps and those backed off by 10 mm move as far as where each step finds contacts."""
+    mesh, mano = grasps
+    palm = roma.rotvec_to_rotmat(mano[:, 10:13]) @ hand.regions.palm_axis
+    away = torch.cat([mano[:, :58], mano[:, 58:] - 0.01 * palm], dim=1)
+    vertices = hand(torch.cat([mano, away]))[0].numpy()
+    seldom = HoldTest(mesh, hand_cells(hand))(vertices)
+    monkeypatch.setattr(hold_worst_axis, "STALE", -1.0)
+    always = HoldTest(mesh, hand_cells(hand))(vertices)
+    moved = always.displacement_cm
+    np.testing.assert_array_equal(seldom.displacement_cm < 2, moved < 2)
+    assert 0 < (moved < 2).sum() < len(moved) and (seldom.displacement_cm != moved).any()
+    assert np.median(np.abs(seldom.displacement_cm - moved)) < 0.01
+
+
 def test_results_do_not_depend_on_runs_before(grasps, hand):
     mesh, mano = grasps
     vertices = hand(mano[:3])[0].numpy()
