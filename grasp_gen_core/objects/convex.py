@@ -168,7 +168,7 @@ def _cut(mesh: trimesh.Trimesh) -> list[trimesh.Trimesh]:
         total += excess
         for half in halves:
             keep(half)
-    return [_hull_within(_points_faces(hull)[0], TOLERANCE) for *_, hull in pieces]
+    return [hull_within(_points_faces(hull)[0], TOLERANCE) for *_, hull in pieces]
 
 
 def _best_cut(piece, hull, sliver: float) -> list:
@@ -214,7 +214,7 @@ def _points_faces(solid) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(mesh.vert_properties)[:, :3], np.asarray(mesh.tri_verts).astype(np.int64)
 
 
-def _hull_within(points: np.ndarray, tolerance: float) -> trimesh.Trimesh:
+def hull_within(points: np.ndarray, tolerance: float) -> trimesh.Trimesh:
     """Convex hull of so few of the points that none lies further outside than the tolerance."""
     # The first corners are sought as if the points filled a ball: slender hulls have some, too.
     spread, principal = np.linalg.eigh(np.cov(points.T))

@@ -8,7 +8,7 @@ import roma
 import trimesh
 
 from grasp_gen_core.metrics.sim_displacement import STEP, SimTest, distance_cm, vhacd_parts
-from grasp_gen_core.objects.convex import union_volume
+from grasp_gen_core.objects.convex import convex_parts, union_volume
 from grasp_gen_core.objects.procedural import make_object
 
 
@@ -73,6 +73,16 @@ def test_results_do_not_depend_on_runs_before(grasps, hand):
     for name, values in batch._asdict().items():
         np.testing.assert_array_equal(values, getattr(turned, name)[::-1])
         np.testing.assert_array_equal(values, [getattr(one, name)[0] for one in alone])
+
+
+def test_round_parts_have_fewer_corners_and_lose_little():
+    """A fine ball's hull, which stays within 0.2 mm of it."""
+    fine = trimesh.creation.icosphere(subdivisions=4, radius=0.03)
+    ((corners, faces),) = SimTest(fine).parts
+    hull = trimesh.Trimesh(corners, faces, process=False)
+    assert len(corners) < len(convex_parts(fine).parts[0].vertices) < len(fine.vertices)
+    nearest = np.abs((hull.face_normals * hull.triangles[:, 0]).sum(axis=1)).min()
+    assert 0.0297 < nearest < 0.03
 
 
 def test_a_thrown_object_is_named(ball):
