@@ -23,6 +23,7 @@ from grasp_gen_core.metrics.mujoco_scene import (
     diverged,
     quaternion,
     quiet,
+    stepper,
 )
 from grasp_gen_core.objects.distance import signed_distance
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL, check_mano
@@ -228,13 +229,13 @@ class ClosingTest:
 
     def _close(self, model: mujoco.MjModel, data: mujoco.MjData, way: np.ndarray) -> bool:
         """Close the opened hand and press; whether the object stayed about where it was."""
-        import mujoco
+        step = stepper(model, data)
 
         def drive(start: np.ndarray, end: np.ndarray, seconds: float) -> None:
             steps = round(seconds / TIME_STEP)
-            for step in range(1, steps + 1):
-                data.ctrl[:] = start + (end - start) * (step / steps)
-                mujoco.mj_step(model, data)
+            for number in range(1, steps + 1):
+                data.ctrl[:] = start + (end - start) * (number / steps)
+                step()
 
         data.qpos[FINGER_ANGLES] = way[0]
         home = data.qpos[PLACE].copy()
@@ -243,7 +244,7 @@ class ClosingTest:
         if len(way) == 2:
             grasp, end = self._bend_on(model, data, grasp)
         drive(grasp, end, PRESSING)
-        mujoco.mj_step(model, data, round(SETTLING / TIME_STEP))
+        drive(end, end, SETTLING)
         return _way(home, data.qpos[PLACE])[0] < PUSHED and not diverged(data)
 
     def _bend_on(
@@ -277,14 +278,14 @@ class ClosingTest:
         Args:
             down: (S,) metres that the table goes down in each step.
         """
-        import mujoco
-
+        step = stepper(model, data)
         home, allowed = data.qpos[PLACE].copy(), np.array([self.preset.moved, self.preset.turned])
         looks = np.split(down, range(LOOK, len(down), LOOK))
         ways = np.empty((len(looks), 2))
         for look, steps in enumerate(looks):
             data.mocap_pos[0, 2] -= steps.sum()
-            mujoco.mj_step(model, data, len(steps))
+            for _ in steps:
+                step()
             ways[look] = _way(home, data.qpos[PLACE])
             worst = max(worst[0], ways[look, 0]), max(worst[1], ways[look, 1])
             if not (ways[look] <= allowed).all():

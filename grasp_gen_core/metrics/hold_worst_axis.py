@@ -17,15 +17,13 @@ from grasp_gen_core.metrics.mujoco_scene import (
     SimObject,
     diverged,
     quiet,
+    stepper,
 )
 from grasp_gen_core.metrics.sim_displacement import Simulated, thrown
 
 MASS = 0.3  # kg, which makes no difference (MuJoCo's contacts scale with it)
 FRICTION = (1.0, 0.005, 0.0001)
 TIME_STEP = 0.004  # seconds; half of it holds the same grasps
-# Finding contacts is most of the work: it is done anew once the object has moved so far, metres;
-# what turns moves as a point 5 cm from the centre.
-STALE, LEVERS = 1e-4, np.array([1, 1, 1, 0.05, 0.05, 0.05])
 CELLS = 96  # convex cells of a hand: fewer stick further out of the skin
 CELL_DEPTH = 0.008  # metres that a cell reaches below the skin, about a finger's radius
 
@@ -108,15 +106,9 @@ class HoldTest:
 
         mujoco.mj_resetData(model, data)
         model.opt.gravity[:] = gravity
-        moved, distance, place, since = np.zeros(3), 0.0, data.qpos[:3], np.inf
+        moved, distance, place, step = np.zeros(3), 0.0, data.qpos[:3], stepper(model, data)
         for _ in range(round(self.duration / TIME_STEP)):
-            if since <= STALE:
-                mujoco.mj_forwardSkip(model, data, mujoco.mjtStage.mjSTAGE_POS, 1)
-                mujoco.mj_implicit(model, data)
-            else:
-                mujoco.mj_step(model, data)
-                since = 0.0
-            since += TIME_STEP * float(np.abs(data.qvel) @ LEVERS)
+            step()
             moved = place - self.object.centre
             distance = sqrt(moved @ moved)
             if not distance < lost:  # also when the simulation diverged to NaN

@@ -8,7 +8,7 @@ import roma
 import torch
 import trimesh
 
-from grasp_gen_core.metrics import hold_worst_axis
+from grasp_gen_core.metrics import hold_worst_axis, mujoco_scene
 from grasp_gen_core.metrics.hold_worst_axis import GRAVITY, HoldTest, cells_of, hand_cells
 from grasp_gen_core.metrics.mujoco_scene import SimObject
 
@@ -81,7 +81,7 @@ def test_contacts_found_now_and_then_hold_alike(grasps, hand, monkeypatch):
     away = torch.cat([mano[:, :58], mano[:, 58:] - 0.01 * palm], dim=1)
     vertices = hand(torch.cat([mano, away]))[0].numpy()
     seldom = HoldTest(mesh, hand_cells(hand))(vertices)
-    monkeypatch.setattr(hold_worst_axis, "STALE", -1.0)
+    monkeypatch.setattr(mujoco_scene, "STALE", -1.0)
     always = HoldTest(mesh, hand_cells(hand))(vertices)
     moved = always.displacement_cm
     np.testing.assert_array_equal(seldom.displacement_cm < 2, moved < 2)
