@@ -82,7 +82,7 @@ class FlatHand(NamedTuple):
 
 
 class Skinning(torch.autograd.Function):
-    """Forward kinematics and linear blend skinning. Their slope in closed form takes a tenth of the
+    """Forward kinematics and linear blend skinning. Their slope in closed form takes a part of the
     operations that autograd makes of them."""
 
     @staticmethod
@@ -108,25 +108,21 @@ class Skinning(torch.autograd.Function):
             holder = joint
         moves = frames.clone()  # x -> rotation x + shift, of points at rest
         moves[..., 3] -= (frames[..., :3] @ home[..., None])[..., 0]
-        moves = moves.permute(3, 2, 0, 1).reshape(-1, 16)
-        carried = (moves @ weights).view(4, 3, *rest.shape[1:])  # one large product
-        *axes, points = carried
+        # Coordinate by coordinate: a product of all would leave a CPU's cache.
+        *axes, points = (one @ weights for one in moves.permute(3, 2, 0, 1).contiguous())
         for axis, place in zip(axes, rest, strict=True):
             points.addcmul_(axis, place)
-        ctx.save_for_backward(links, home, rest, weights, frames, carried)
+        ctx.save_for_backward(links, home, rest, weights, frames, *axes)
         return frames, points
 
     @staticmethod
     @once_differentiable
     def backward(ctx, pull: Tensor, force: Tensor) -> tuple[Tensor | None, ...]:
-        links, home, rest, weights, frames, (*axes, _) = ctx.saved_tensors
+        links, home, rest, weights, frames, *axes = ctx.saved_tensors
         by_home = by_rest = None
         force = force.contiguous()
-        spread = force.new_empty(4, *force.shape)
-        torch.mul(rest[:, None], force, out=spread[:3])
-        spread[3] = force
-        felt = (spread.flatten(0, 2) @ weights.mT).view(*spread.shape[:3], 16)
-        felt = felt.permute(2, 3, 1, 0)  # (B, 16, 3, 4) of the moves
+        felt = [(force * place) @ weights.mT for place in rest] + [force @ weights.mT]
+        felt = torch.stack(felt, dim=3).permute(1, 2, 0, 3)  # (B, 16, 3, 4) of the moves
         whole = pull + felt
         whole[..., :3] -= felt[..., 3:] * home[:, :, None]
         # From the tips down, what a joint does to all that hangs on it.
