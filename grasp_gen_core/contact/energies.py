@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from grasp_gen_core.contact.maps import distances
-from grasp_gen_core.hand import HandRegions
+from grasp_gen_core.hand import HandRegions, ManoHand
+from grasp_gen_core.hand.skinning import FlatHand
 from grasp_gen_core.objects.distance import DistanceGrid
 
 CM = 100.0
@@ -35,6 +36,25 @@ def bone_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 3) -> tup
     return centres.flatten(2, 3), radii.flatten(1)
 
 
+def with_spheres(flat: FlatHand, betas: Tensor, hand: ManoHand) -> tuple[FlatHand, Tensor]:
+    """Flat hands that carry `bone_spheres` as further points, as their bones hold them.
+
+    Args:
+        flat: of shapes (B, 10).
+        betas: the shapes.
+        hand: the hand model.
+
+    Returns:
+        The hands, and the radii (5, S) of their spheres, metres: the last 5 S points, by finger.
+    """
+    regions = hand.regions
+    tips = hand.flat(betas, regions.tips).points.permute(1, 2, 0)
+    centres, radii = bone_spheres(torch.cat([flat.joints, tips], dim=1), regions)
+    holders = regions.bones.view(5, 4, 2)[:, 1:, 0].repeat_interleave(radii.shape[1] // 3, dim=1)
+    held = holders.flatten() == torch.arange(16, device=holders.device)[:, None]
+    return flat.beside(centres.flatten(1, 2), held.to(centres)), radii
+
+
 def palm_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 4) -> tuple[Tensor, Tensor]:
     """Spheres along the metacarpals of index to little finger, where a thin wall may cut the palm.
 
@@ -54,13 +74,12 @@ def palm_spheres(joints: Tensor, regions: HandRegions, per_bone: int = 4) -> tup
 
 def self_penetration(centres: Tensor, radii: Tensor) -> Tensor:
     """(B,) squared overlap of different fingers' spheres, cm^2; arguments from `bone_spheres`."""
-    fingers, per_finger = radii.shape
-    points, radius = centres.flatten(1, 2), radii.flatten()
-    gap = distances(points, points) - (radius[:, None] + radius)
-    owner = torch.arange(fingers, device=points.device).repeat_interleave(per_finger)
-    others = owner[:, None] < owner
+    # Of five fingers in a ring, the next one and the one after it: each pair once.
+    others = torch.cat([centres.roll(-1, dims=1), centres.roll(-2, dims=1)], dim=2)
+    apart = distances(centres.flatten(0, 1), others.flatten(0, 1)).unflatten(0, centres.shape[:2])
+    reach = radii[:, :, None] + torch.cat([radii.roll(-1, 0), radii.roll(-2, 0)], 1)[:, None]
     # Neighbouring fingers share a web at the knuckle: their first spheres may touch.
-    return (functional.relu(-CM * gap - 0.1).square() * others).sum(dim=(1, 2))
+    return functional.relu(CM * (reach - apart) - 0.1).square().sum(dim=(1, 2, 3))
 
 
 def misfit(vertices: Tensor, grid: DistanceGrid, regions: HandRegions) -> Tensor:
@@ -159,18 +178,18 @@ def pad_contact(
 
 
 def anchor_contact(
-    anchors: Tensor, distance: Tensor, reach: float = float("inf"), squeeze: float = 0.0
+    anchors: Tensor, distance: Tensor, reach: float | Tensor = float("inf"), squeeze: float = 0.0
 ) -> PadContact:
     """`pad_contact` of the anchors themselves.
 
     Args:
         anchors: (B, 32, 3) metres.
         distance: (B, 32) signed distances of them to the object, metres.
-        reach: cm beyond which the pull fades; infinite pulls from anywhere.
+        reach: cm beyond which the pull fades, of all or each (32,); infinite pulls from anywhere.
         squeeze: metres that pads are pressed in, as soft skin is.
     """
     length = smooth_length(distance + squeeze)
-    if reach < float("inf"):
+    if isinstance(reach, Tensor) or reach < float("inf"):
         length = reach * torch.tanh(length / reach)
     fingers = length[:, :25].view(-1, 5, 5)  # each finger: proximal, middle, three distal anchors
     distal = fingers[:, :, 2:]
@@ -186,17 +205,22 @@ def anchor_contact(
 
 
 def coupling(angles: Tensor) -> Tensor:
-    """(B,) how far joint angles leave the human couplings, rad^2.
+    """(B,) how far joint angles leave the human couplings, rad^2."""
+    return uncoupled(angles).square().sum(dim=1)
+
+
+def uncoupled(angles: Tensor) -> Tensor:
+    """(B, 40) what `coupling` sums the squares of, linear in the angles (B, 15, 3).
 
     The DIP joint flexes with two thirds of the PIP joint, and neighbouring fingers flex alike.
     """
     fingers = angles[:, :12, 0].view(-1, 4, 3)  # index, middle, little, ring
-    tendon = (fingers[:, :, 2] - 0.67 * fingers[:, :, 1]).square().sum(dim=1)
+    tendon = fingers[:, :, 2] - 0.67 * fingers[:, :, 1]
     index, middle, little, ring = fingers.unbind(1)
     ordered = torch.stack([index, middle, ring, little], dim=1)
-    alike = (ordered[:, 1:] - ordered[:, :-1])[..., :2].square().sum(dim=(1, 2))
-    spread = angles[..., 1:].square().sum(dim=(1, 2))
-    return tendon + 0.5 * alike + 0.5 * spread
+    alike = (ordered[:, 1:] - ordered[:, :-1])[..., :2]
+    others = torch.cat([alike.flatten(1), angles[..., 1:].flatten(1)], dim=1)
+    return torch.cat([tendon, 0.5**0.5 * others], dim=1)
 
 
 def surface_normal(distance: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

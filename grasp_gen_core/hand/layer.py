@@ -128,29 +128,31 @@ class ManoHand(nn.Module):
             points (B, K, 3) and joints (B, 16, 3), metres.
         """
         flat, wrist = self.flat(mano[:, BETAS], vertices), _turns(mano[:, GLOBAL_ORIENT])
-        points, joints = self.bend(flat, wrist, mano[:, HAND_POSE])
-        return points + mano[:, None, TRANSL], joints + mano[:, None, TRANSL]
+        return self.bend(flat, wrist, mano[:, HAND_POSE], mano[:, TRANSL])
 
     def flat(self, betas: Tensor, vertices: Tensor) -> FlatHand:
         """Some vertices (K,) of flat hands of shapes (B, 10), to be bent again and again."""
         skeleton = self.rest_joints + torch.einsum("bk,jxk->bjx", betas, self.joint_directions)
         return FlatHand.of(self.model, vertices, betas, skeleton, self.bulges)
 
-    def bend(self, flat: FlatHand, wrist: Tensor, hand_pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Bent hands, their wrists where flat ones have them.
+    def bend(
+        self, flat: FlatHand, wrist: Tensor, hand_pose: Tensor, transl: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Bent hands.
 
         Args:
             flat: of `flat`.
             wrist: (B, 3, 3) rotations about the wrist.
             hand_pose: (B, 45) axis-angle, radians.
+            transl: (B, 3) metres.
 
         Returns:
             points (B, K, 3) and MANO's joints (B, 16, 3), metres.
         """
         turns = torch.cat([wrist[:, None], _turns(hand_pose.unflatten(1, (15, 3)))], dim=1)
         if self.mirrored:
-            turns = mirror_points(mirror_points(turns).mT).mT
-        bent = flat.bend(turns)
+            turns, transl = mirror_points(mirror_points(turns).mT).mT, mirror_points(transl)
+        bent = flat.bend(turns, transl)
         if self.mirrored:
             return mirror_points(bent.points), mirror_points(bent.joints)
         return bent.points, bent.joints
@@ -170,7 +172,8 @@ class ManoHand(nn.Module):
         turned, model, count = mano[:, 10:58].unflatten(1, (16, 3)), self.model, len(mano)
         unit = torch.eye(3, dtype=mano.dtype, device=mano.device)
         turns = _turns(turned)
-        posed = self.flat(mano[:, BETAS], vertices).bend(turns)
+        flat = self.flat(mano[:, BETAS], vertices)
+        posed = flat.bend(turns, mano[:, TRANSL])
         rotation, weights = posed.rotation, model.lbs_weights[vertices]
         # Turns are about the joints' axes as what they hang on holds them; nothing holds the wrist.
         holder = torch.cat([rotation[:, :1], rotation[:, self.holders]], dim=1)
@@ -180,8 +183,9 @@ class ManoHand(nn.Module):
         axes = holder @ ways
         axes[:, 0] = unit
         # What hangs on a joint, as weights (K, 16) and as weighted places (B, K, 3, 16).
-        places = torch.einsum("bjxy,byk->bkxj", rotation, posed.rest)
-        places = (places + posed.shift[:, None].mT) * weights[:, None]
+        places = torch.einsum("bjxy,ybk->bkxj", rotation, posed.rest)
+        shift = posed.joints - torch.einsum("bjxy,bjy->bjx", rotation, flat.joints)
+        places = (places + shift[:, None].mT) * weights[:, None]
         levers = places @ self.hangs - (weights @ self.hangs)[:, None] * posed.joints[:, None].mT
         by_turn = torch.linalg.cross(axes.permute(0, 2, 1, 3)[:, None], levers[..., None], dim=2)
         # The blend shapes move points at rest, which their rotations carry.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from grasp_gen_core.hand import rotations
 from grasp_gen_core.hand.layer import ManoHand
+from grasp_gen_core.hand.skinning import FlatHand
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 
@@ -18,10 +20,9 @@ class HandVariables:
     Args:
         hand: the hand model.
         mano: (B, 61) where to start; shape coefficients stay as they are.
-        vertices: (K,) numbers of those that are asked for; None for all.
     """
 
-    def __init__(self, hand: ManoHand, mano: Tensor, vertices: Tensor | None = None) -> None:
+    def __init__(self, hand: ManoHand, mano: Tensor) -> None:
         self.hand, self.betas = hand, mano[:, BETAS].detach()
         mano = mano.detach()
         rotation = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
@@ -29,18 +30,24 @@ class HandVariables:
         self.transl = mano[:, TRANSL].clone().requires_grad_()
         self.angles = hand.regions.to_angles(mano[:, HAND_POSE]).clone().requires_grad_()
         self.clamp()
-        tips = hand.regions.tips
-        if vertices is None:
-            vertices = torch.arange(len(hand.parts), device=tips.device)
-        self._flat = hand.flat(self.betas, torch.cat([tips, vertices]))
+
+    def bend(self, flat: FlatHand) -> tuple[Tensor, Tensor]:
+        """(B, K, 3) points of flat hands and MANO's (B, 16, 3) joints where they are now.
+
+        Differentiable in all variables.
+        """
+        wrist = rotations.orthonormal(self.rotation)
+        return self.hand.bend(flat, wrist, self.pose(), self.transl)
 
     def surface(self) -> tuple[Tensor, Tensor]:
-        """(B, K, 3) vertices and (B, 21, 3) joints, differentiable in all variables."""
-        wrist = rotations.orthonormal(self.rotation)
-        points, joints = self.hand.bend(self._flat, wrist, self.pose())
-        tips, points = points.split((5, points.shape[1] - 5), dim=1)
-        shift = self.transl[:, None]
-        return points + shift, torch.cat([joints, tips], dim=1) + shift
+        """(B, 778, 3) vertices and (B, 21, 3) joints, differentiable in all variables."""
+        vertices, joints = self.bend(self._whole)
+        return vertices, torch.cat([joints, vertices[:, self.hand.regions.tips]], dim=1)
+
+    @cached_property
+    def _whole(self) -> FlatHand:
+        parts = self.hand.parts
+        return self.hand.flat(self.betas, torch.arange(len(parts), device=parts.device))
 
     def parameters(self) -> list[Tensor]:
         """The free variables."""

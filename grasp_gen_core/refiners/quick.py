@@ -24,6 +24,7 @@ SKIN, SQUEEZE = 0.0012, 0.003  # metres
 # too early: pads are brought to a surface that lies so many standard deviations deeper than the
 # mean. Of 0, 0.5, 1, 1.5 and 2.5 the best on held-out families, by little.
 LEAN = 1.0
+TIP_REACH, PAD_REACH = 4.0, 1.0  # cm from which fingertips, and other pads, are pulled
 BLOCKED = 3.0  # weight of squared centimetres in what stands around
 
 
@@ -48,43 +49,46 @@ def refine(
         (B, 61) refined hands, joint angles within their limits.
     """
     regions, centre = hand.regions, points.mean(dim=0)
+    variables = HandVariables(hand, mano)
     # Half of the vertices say as much of where the skin is too deep.
-    variables = HandVariables(hand, mano, regions.sparse)
-    share = len(hand.parts) / len(regions.sparse)
+    flat = hand.flat(variables.betas, regions.sparse)
+    flat, radii = energies.with_spheres(flat, variables.betas, hand)
+    pads, skin = len(regions.anchors), len(regions.sparse)
+    share = len(hand.parts) / skin
+    # Whether a pad takes part follows from how near the proposal brought it.
+    reach = torch.full((pads,), PAD_REACH, device=mano.device)
+    reach[:25].view(5, 5)[:, 2:] = TIP_REACH
+    unit = torch.eye(45, device=mano.device)
+    uncoupled = energies.uncoupled(unit.unflatten(1, (15, 3)))
     proposed = variables.angles.detach().clone()
     start = variables.transl.detach().clone()
     strength = energies.thumb_against_fingers(torch.ones(len(mano), 5, device=mano.device))
     descent = Descent(variables, place=0.0035, turns=0.025, last=7e-4, steps=STEPS, betas=BETAS)
 
     def step() -> None:
-        vertices, joints = variables.surface()
-        centres, radii = energies.bone_spheres(joints, regions)
+        points, _ = variables.bend(flat)
+        anchors, _, centres = points.split((pads, skin - pads, radii.numel()), dim=1)
         # (K, B, V) and (K, B, 5, S), of all that the object may be
-        distance = grid.each(torch.cat([vertices, centres.flatten(1, 2)], dim=1))
-        distance, bones = distance.split((len(regions.sparse), radii.numel()), dim=2)
+        distance, bones = grid.each(points).split((skin, radii.numel()), dim=2)
         inside = energies.penetration(
             distance + SKIN, bones.unflatten(2, radii.shape) + SKIN, radii, share
         )
-        touching = distance[..., : len(regions.anchors)]
+        touching = distance[..., :pads]
         pressed = touching.mean(dim=0) + LEAN * energies.deviation(touching)
-        anchors = vertices[:, : len(regions.anchors)], pressed
-        # Whether a pad takes part follows from how near the proposal brought it.
-        tips = energies.anchor_contact(*anchors, reach=4.0, squeeze=SQUEEZE)
-        pads = energies.anchor_contact(*anchors, reach=1.0, squeeze=SQUEEZE)
-        normals = energies.surface_normal(grid, tips.points)
+        pad = energies.anchor_contact(anchors, pressed, reach, SQUEEZE)
+        normals = energies.surface_normal(grid, pad.points)
         energy = (
-            tips.tip.sum(dim=1)
-            + (0.4 * pads.middle + 0.3 * pads.proximal).sum(dim=1)
-            + pads.palm
+            (pad.tip + 0.4 * pad.middle + 0.3 * pad.proximal).sum(dim=1)
+            + pad.palm
             + 12 * inside.mean(dim=0)
-            + 4 * energies.self_penetration(centres, radii)
-            + energies.force_closure(tips.points, normals, strength, centre)
-            + 0.3 * energies.coupling(variables.angles)
+            + 4 * energies.self_penetration(centres.unflatten(1, radii.shape), radii)
+            + energies.force_closure(pad.points, normals, strength, centre)
+            + 0.3 * (variables.angles.flatten(1) @ uncoupled).square().sum(dim=1)
             + 0.1 * (variables.angles - proposed).square().sum(dim=(1, 2))
             + 0.02 * (energies.CM * (variables.transl - start)).square().sum(dim=1)
         )
         if around is not None:
-            blocked = (energies.CM * around(vertices)).square().sum(dim=1)
+            blocked = (energies.CM * around(points[:, :skin])).square().sum(dim=1)
             energy = energy + BLOCKED * share * blocked
         descent.step(energy)
 

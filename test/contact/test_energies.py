@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from grasp_gen_core.contact import energies
 from grasp_gen_core.contact.maps import contact_map, contact_value, distances, nearest
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.hand.rotations import to_matrix
 from grasp_gen_core.objects.distance import signed_distance
 
 
@@ -101,6 +102,17 @@ def test_flat_hand_does_not_touch_itself_and_crossed_fingers_do(hand):
         for mano in (flat, crossed)
     ]
     assert overlap[0] < 0.02 < overlap[1]
+
+
+def test_bent_hands_carry_the_spheres_of_their_bones(hand):
+    mano = 0.3 * torch.randn(3, 61, generator=torch.Generator().manual_seed(0))
+    betas, turned = mano[:, :10], to_matrix(mano[:, 10:13])
+    flat = hand.flat(betas, hand.regions.anchors)
+    carrying, radii = energies.with_spheres(flat, betas, hand)
+    points, _ = hand.bend(carrying, turned, mano[:, 13:58], mano[:, 58:])
+    centres, wanted = energies.bone_spheres(hand(mano)[1], hand.regions)
+    torch.testing.assert_close(points[:, 32:], centres.flatten(1, 2), atol=1e-6, rtol=0)
+    assert radii.equal(wanted)
 
 
 def test_overlap_of_four_fifths_of_a_sphere():
