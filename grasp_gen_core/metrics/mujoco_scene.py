@@ -70,6 +70,7 @@ class SimObject:
         body = spec.worldbody.add_body(name="object", pos=self.centre)
         body.add_freejoint()
         body.explicitinertial = True
+        body.ipos = [0, 0, 0]  # unless told, MuJoCo takes `pos` once more
         body.mass, body.inertia = self.mass, self.moments
         body.iquat = quaternion(self.principal)
         spec.assets = self.files

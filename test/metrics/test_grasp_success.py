@@ -102,6 +102,18 @@ def test_a_mirrored_hand_fares_alike_at_the_mirrored_object(grasps, hand):
     np.testing.assert_allclose(left.moved_cm[both], right.moved_cm[both], atol=0.3)
 
 
+def test_outcomes_do_not_depend_on_where_the_frame_is(can_grasps, hand):
+    """Of a camera's view the object is half a metre and more from the origin."""
+    mesh, mano = can_grasps
+    shift = np.array([0.4, -0.2, 0.7])
+    moved = mano.numpy().copy()
+    moved[:, 58:] += np.float32(shift)
+    here = ClosingTest(mesh, hand)(mano.numpy())
+    there = ClosingTest(mesh.copy().apply_translation(shift), hand)(moved)
+    assert (here.outcome == HELD).sum() >= 3
+    assert (here.outcome == there.outcome).sum() >= len(mano) - 1  # contact is chaotic
+
+
 def test_results_do_not_depend_on_runs_before(can_grasps, hand):
     mesh, mano = can_grasps
     mano = mano[:3].numpy()

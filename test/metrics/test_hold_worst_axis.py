@@ -113,6 +113,23 @@ def test_parts_are_those_of_their_object(ball):
         np.testing.assert_allclose(corners.max(axis=0), mesh.bounds[1], atol=2e-4)
 
 
+def test_its_weight_acts_at_its_centre_of_mass():
+    """Of a hammer far from its frame's origin: where MuJoCo has it, and how it turns by itself."""
+    head = trimesh.creation.box((0.03, 0.1, 0.03)).apply_translation([0, 0, 0.1])
+    handle = trimesh.creation.box((0.02, 0.02, 0.2))
+    mesh = trimesh.boolean.union([head, handle]).apply_translation([0.4, -0.2, 0.7])
+    spec, body = mujoco.MjSpec(), SimObject(mesh, 0.5, (1.0, 0.0, 0.0))
+    body.add_to(spec, 0.004)
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    number = model.body("object").id
+    np.testing.assert_allclose(data.xipos[number], mesh.center_mass, atol=1e-6)
+    turn = data.ximat[number].reshape(3, 3)
+    inertia = turn @ np.diag(model.body_inertia[number]) @ turn.T
+    np.testing.assert_allclose(inertia, mesh.moment_inertia * (0.5 / mesh.mass), atol=1e-8)
+
+
 def test_a_thrown_object_is_named(ball):
     plate = trimesh.creation.box((0.2, 0.2, 0.004)).subdivide().subdivide()
     deep = plate.vertices + [0, 0, -0.025]
