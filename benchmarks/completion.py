@@ -1,12 +1,14 @@
-"""How well the ways to guess an object's unseen side do: camera views of held-out families, or of a
+"""How well the ways to guess an object's unseen side do: views of held-out families, or of a
 folder's meshes.
 
-    python benchmarks/completion.py [--objects DIR] [--views 40] [--json FILE] [PRIOR ...]
+    python benchmarks/completion.py [--objects DIR] [--view camera] [--views 40] [--json FILE]
+        [PRIOR ...]
 
-Hidden is what no ray from the camera reaches. Its error is the mean distance of hidden surface
-points to the nearest point that was seen or guessed. JHOD's draws and those of exit depth are
-several answers: the best and the median of six; of the depth of the back along seen rays the
-median draw's error, and how often it lies between the draws' 10 % and 90 % quantiles.
+Hidden is what no ray from the camera reaches, or what a mask cuts off. Its error is the mean
+distance of hidden surface points to the nearest point that was seen or guessed. JHOD's draws and
+those of the other networks are several answers: the best and the median of six; of the depth of the
+back along seen rays, where a camera saw them, the median draw's error, and how often it lies
+between the draws' 10 % and 90 % quantiles.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import date
 from functools import lru_cache, partial
@@ -32,6 +34,7 @@ from grasp_gen_core.completion import by_symmetry
 from grasp_gen_core.completion.backs import ByExitDepth
 from grasp_gen_core.completion.drawn import Drawn
 from grasp_gen_core.completion.symmetry import complete_by_symmetry
+from grasp_gen_core.completion.volume import ByVolume
 from grasp_gen_core.generators import load_network
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.clouds import evenly
@@ -47,12 +50,20 @@ SEEN, SURFACE, RAYS = 2048, 4096, 512
 DRAWS, ANSWERS = 10, 6
 BEHIND = 0.002  # metres that a point lies behind what a ray hits first, to be hidden
 NEAR, FAR = 0.1, 0.9  # quantiles
+PRIORS = ("jhod", "exit_depth", "volume")
+VIEWS = ("camera", "mask50", "mask90")
 
 
-@lru_cache(maxsize=2)
-def prior(name: str, folder: str) -> Drawn | ByExitDepth:
+@lru_cache(maxsize=3)
+def prior(name: str, folder: str) -> Callable[..., Sequence[trimesh.Trimesh]]:
+    """What draws objects by points, their normals, a seed and the camera's place, if known."""
     network = load_network(folder, ManoHand())
-    return Drawn(network) if name == "jhod" else ByExitDepth(network, by_symmetry, DRAWS)
+    if name == "jhod":
+        return lambda points, normals, seed, _: Drawn(network).draw(points, normals, seed, DRAWS)[1]
+    if name == "volume":
+        return lambda *seen: ByVolume(network, DRAWS)(*seen).shapes
+    way = ByExitDepth(network, by_symmetry, DRAWS)
+    return lambda points, _, seed, eye: way.draw(points, seed, eye).shapes()
 
 
 def cases(folder: Path | None, views: int) -> Iterator[tuple[str, trimesh.Trimesh, int]]:
@@ -76,19 +87,29 @@ def exits(mesh: trimesh.Trimesh, rays: np.ndarray) -> np.ndarray:
     return last
 
 
-def measure(networks: dict[str, str], case: tuple[str, trimesh.Trimesh, int]) -> dict:
+def is_hidden(
+    surface: np.ndarray, points: np.ndarray, mesh: trimesh.Trimesh, view: str, seed: int
+) -> np.ndarray:
+    """(N,) which points of a surface (N, 3) a view doesn't show, of which points (M, 3) are."""
+    if view == "camera":
+        rays = np.concatenate([np.zeros_like(surface), surface], axis=1)
+        first = raycasting_scene(mesh).cast_rays(rays.astype(np.float32))["t_hit"].numpy()
+        return (1 - first) * np.linalg.norm(surface, axis=1) > BEHIND
+    cut = np.random.default_rng(seed).normal(size=3)  # the direction that `view_object` drew
+    return surface @ cut > (points @ cut).max()
+
+
+def measure(networks: dict[str, str], which: str, case: tuple[str, trimesh.Trimesh, int]) -> dict:
     """Errors of one view, mm; runs in a process of its own."""
     torch.set_num_threads(1)
     name, mesh, seed = case
-    view = view_object(mesh, "camera", seed=seed)
-    points = view.points[evenly(view.points, SEEN, seed)]
-    mesh = mesh.copy().apply_transform(np.linalg.inv(view.pose))  # the camera's frame
-    normals = outward_normals(points, np.zeros(3))
+    view = view_object(mesh, which, seed=seed)
+    points = view.points[evenly(view.points, min(SEEN, len(view.points)), seed)]
+    mesh = mesh.copy().apply_transform(np.linalg.inv(view.pose))  # the view's frame
+    eye = np.zeros(3) if which == "camera" else None
+    normals = outward_normals(points, eye)
     surface, _ = sample_surface(mesh, SURFACE, seed)
-    rays = np.concatenate([np.zeros_like(surface), surface], axis=1)
-    first = raycasting_scene(mesh).cast_rays(rays.astype(np.float32))["t_hit"].numpy()
-    lengths = np.linalg.norm(surface, axis=1)
-    hidden = surface[(1 - first) * lengths > BEHIND]
+    hidden = surface[is_hidden(surface, points, mesh, which, seed)]
 
     def error(known: np.ndarray) -> float:
         return 1000 * float(cKDTree(known).query(hidden)[0].mean())
@@ -97,14 +118,12 @@ def measure(networks: dict[str, str], case: tuple[str, trimesh.Trimesh, int]) ->
     # The networks work near zero, as in the pipeline.
     middle = points.mean(axis=0)
     local = (points - middle).astype(np.float32)
-    drawn = {}
-    for each, folder in networks.items():
-        if each == "jhod":
-            _, drawn[each] = prior(each, folder).draw(local, normals, seed, DRAWS)
-        else:
-            drawn[each] = prior(each, folder).draw(local, seed, -middle).shapes()
+    behind = None if eye is None else -middle
+    drawn = {
+        each: prior(each, folder)(local, normals, seed, behind) for each, folder in networks.items()
+    }
     rng = np.random.default_rng(seed)
-    six, some = rng.permutation(DRAWS)[:ANSWERS], points[rng.permutation(len(points))[:RAYS]]
+    some = points[rng.permutation(len(points))[:RAYS]]
     rays = np.concatenate([np.zeros_like(some), some], axis=1)
     true = exits(mesh, rays)
     known, depth = ~np.isnan(true), np.linalg.norm(some, axis=1)
@@ -112,14 +131,19 @@ def measure(networks: dict[str, str], case: tuple[str, trimesh.Trimesh, int]) ->
     for each, shapes in drawn.items():
         shapes = [shape.copy().apply_translation(middle) for shape in shapes]
         guessed = [np.concatenate([points, sample_surface(s, SURFACE, seed)[0]]) for s in shapes]
-        errors = [error(guessed[i]) for i in six if i < len(guessed)]
+        guessed = guessed or [points]  # nothing is drawn for what is taken for whole
+        errors = [error(guessed[i]) for i in rng.permutation(len(guessed))[:ANSWERS]]
+        row |= {
+            f"{each}, best of six": min(errors),
+            f"{each}, median of six": float(np.median(errors)),
+        }
+        if eye is None or not shapes:
+            continue
         backs = np.stack([exits(shape, rays) for shape in shapes])
         backs = np.where(np.isnan(backs), 1, backs)  # where nothing is drawn there is what was seen
         low, middling, high = np.quantile(backs, [NEAR, 0.5, FAR], axis=0)
         off = 1000 * (np.abs(middling - true) * depth)[known]
         row |= {
-            f"{each}, best of six": min(errors),
-            f"{each}, median of six": float(np.median(errors)),
             f"{each}, depth of the back": float(off.mean()),
             f"{each}, covered_pct": 100 * float(((low <= true) & (true <= high))[known].mean()),
         }
@@ -130,13 +154,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", type=Path, metavar="DIR", help="meshes, metres")
     parser.add_argument("--views", type=int, default=40)
-    help = "jhod, exit_depth or both (default), each also as NAME=FOLDER of its weights"
-    parser.add_argument("priors", nargs="*", default=["jhod", "exit_depth"], help=help)
+    parser.add_argument("--view", choices=VIEWS, default="camera")
+    help = f"of {', '.join(PRIORS)} (default: all), each also as NAME=FOLDER of its weights"
+    parser.add_argument("priors", nargs="*", default=PRIORS, help=help)
     parser.add_argument("--json", type=Path, metavar="FILE", help="a row for each view")
     arguments = parser.parse_args()
     pairs = (prior.partition("=")[::2] for prior in arguments.priors)
     networks = {name: folder or name for name, folder in pairs}
-    task = partial(measure, networks)
+    if arguments.view != "camera":
+        networks.pop("exit_depth", None)  # it wants to know where the camera stood
+    task = partial(measure, networks, arguments.view)
     views = cases(arguments.objects, arguments.views)
     with closing(run_in_order(task, views, os.cpu_count() or 1)) as results:
         rows = list(tqdm(results, total=arguments.views, leave=False))

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+import trimesh
 from tqdm import tqdm
 
 from grasp_gen_core.completion import by_symmetry, get_completion
@@ -34,6 +35,7 @@ from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.pipeline import GraspPipeline
 from grasp_gen_core.refiners import quick
 from grasp_gen_core.report import table as markdown
+from grasp_gen_core.types import GraspSet
 
 FIRST_SEED = 500_000
 PITCH = 0.0015  # metres between the lines of the volume
@@ -55,6 +57,8 @@ WAYS = {
     "+ several backs": Way("exit_depth", lean=0.0),
     "+ refiner": Way("exit_depth"),
     "+ evaluator": Way("exit_depth", ranking="evaluator"),
+    "volume, evaluator": Way("volume", ranking="evaluator"),
+    "symmetry, evaluator": Way("symmetry", ranking="evaluator"),
     "known": Way("none", ranking="evaluator"),
 }
 
@@ -64,16 +68,41 @@ def pipeline(ranking: str) -> GraspPipeline:
     return GraspPipeline(device="cpu", ranking=ranking)
 
 
-def measure(view: str, num: int, case: tuple[str, int]) -> dict:
-    """Means over one way's grasps of one object; runs in a process of its own."""
-    torch.set_num_threads(1)
-    way, number = case
+def way_of(way: str) -> GraspPipeline:
+    """The pipeline that guesses, refines and ranks in one of WAYS."""
     setting = WAYS[way]
     made = pipeline(setting.ranking)
     made.complete = get_completion(setting.completion, made.hand)
     if not setting.sees:
         made.complete = lambda points, normals, seed, eye: by_symmetry(points, normals, seed)
     quick.LEAN = setting.lean
+    return made
+
+
+def judge(made: GraspPipeline, grasps: GraspSet, mesh: trimesh.Trimesh, pose: np.ndarray) -> dict:
+    """Means over grasps of a mesh, metres, whose frame is a pose (4, 4) away from theirs."""
+    place = pose[:3, :3].astype(np.float32), pose[:3, 3].astype(np.float32)
+    vertices = grasps.vertices @ place[0].T + place[1]
+    volume = penetration_volume_cm3(vertices, made.hand.closed_faces.numpy(), mesh, PITCH)
+    hands = made.hand.move(torch.from_numpy(grasps.mano), *map(torch.from_numpy, place))
+    held = ClosingTest(mesh, made.hand)(hands.numpy()).outcome == HELD
+    test = SimTest(mesh, drift=False)
+    moved = test(vertices, made.hand.closed_faces.numpy()).displacement_cm
+    index = VOLUME_WEIGHT * volume + (1 - VOLUME_WEIGHT) * moved
+    return {
+        "volume_cm3": np.nanmean(volume),
+        "displacement_cm": np.nanmean(moved),
+        "quality_index": np.nanmean(index),
+        "success": held.mean(),
+        "contact_seen": grasps.metrics["contact_seen"].mean(),
+    }
+
+
+def measure(view: str, num: int, case: tuple[str, int]) -> dict:
+    """Means over one way's grasps of one object; runs in a process of its own."""
+    torch.set_num_threads(1)
+    way, number = case
+    made = way_of(way)
     mesh = make_object(HELD_OUT[number % len(HELD_OUT)], FIRST_SEED + number)
     seen = view_object(mesh, view, seed=number)
     field = None
@@ -81,23 +110,7 @@ def measure(view: str, num: int, case: tuple[str, int]) -> dict:
         there = mesh.copy().apply_transform(np.linalg.inv(seen.pose))
         field = DistanceGrid.from_mesh(there)
     grasps = made(seen.points, num, field=field)
-    place = seen.pose[:3, :3].astype(np.float32), seen.pose[:3, 3].astype(np.float32)
-    vertices = grasps.vertices @ place[0].T + place[1]
-    faces = made.hand.closed_faces.numpy()
-    volume = penetration_volume_cm3(vertices, faces, mesh, PITCH)
-    hands = made.hand.move(torch.from_numpy(grasps.mano), *map(torch.from_numpy, place))
-    held = ClosingTest(mesh, made.hand)(hands.numpy()).outcome == HELD
-    moved = SimTest(mesh, drift=False)(vertices, faces).displacement_cm
-    index = VOLUME_WEIGHT * volume + (1 - VOLUME_WEIGHT) * moved
-    return {
-        "way": way,
-        "object": number,
-        "volume_cm3": np.nanmean(volume),
-        "displacement_cm": np.nanmean(moved),
-        "quality_index": np.nanmean(index),
-        "success": held.mean(),
-        "contact_seen": grasps.metrics["contact_seen"].mean(),
-    }
+    return {"way": way, "object": number} | judge(made, grasps, mesh, seen.pose)
 
 
 def main() -> None:

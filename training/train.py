@@ -24,6 +24,7 @@ from grasp_gen_training.judged import EvaluatorTraining, JudgedData
 from grasp_gen_training.module import GeneratorTraining, NetworkTraining, Progress
 from grasp_gen_training.shapes import JointData, ShapeData, ShapeTraining
 from grasp_gen_training.sights import SightData, SightTraining
+from grasp_gen_training.volumes import VolumeData, VolumeTraining
 
 CONFIGS = Path(__file__).with_name("configs")
 # What a section may hold, and what stands alone; `model` is checked by the system that it's for.
@@ -36,6 +37,7 @@ OTHERS = {
     "jhod": (JointData, GeneratorTraining),
     "evaluator": (JudgedData, EvaluatorTraining),
     "exit_depth": (SightData, SightTraining),
+    "volume": (VolumeData, VolumeTraining),
 }
 
 

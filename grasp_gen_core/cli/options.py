@@ -49,8 +49,8 @@ def add_model_options(parser: Parser, num: int = 32, of: str = "grasps") -> None
     help = "options of the generator's sampling, such as steps=10, or temperature=0.8"
     parser.add_argument("--sampling", type=sampling, default=(), metavar="A=1,B=2", help=help)
     help = (
-        "guess of what isn't seen: symmetry, exit_depth, jhod (both draw objects) or none, "
-        + DEFAULT
+        "guess of what isn't seen: symmetry, exit_depth, volume, jhod (these draw objects) or "
+        "none, " + DEFAULT
     )
     parser.add_argument("--completion", default=defaults.COMPLETION, metavar="NAME", help=help)
     help = "what scores: evaluator (chance of success), formula, or a folder of weights, " + DEFAULT

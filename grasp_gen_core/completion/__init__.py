@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grasp_gen_core.completion.belief import PITCH, Belief, carved
+from grasp_gen_core.completion.belief import PITCH, Belief, as_seen, carved
 from grasp_gen_core.completion.symmetry import complete_by_symmetry, prolonged
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grasp_gen_core.generators.layers.network import Network
 
 GOES_ON = (3.0, 9.0)  # lengths of what is there that a cut object may go on: 1/4, 1/10 is there
-NAMES = ("symmetry", "exit_depth", "jhod", "none")
+NAMES = ("symmetry", "exit_depth", "volume", "jhod", "none")
 
 # Points (N, 3), metres, their outward normals (N, 3), a seed, and where the camera stood (3,), None
 # where that isn't known, to a Belief.
@@ -40,22 +40,18 @@ def get_completion(name: str, hand: ManoHand, generator: Network | None = None) 
         raise InputError(f"completion: {name!r}, accepted are {', '.join(NAMES)}")
     from grasp_gen_core.completion.backs import ByExitDepth
     from grasp_gen_core.completion.drawn import Drawn
+    from grasp_gen_core.completion.volume import ByVolume
     from grasp_gen_core.generators import load_network
 
     draws = generator is not None and generator.draws_objects
     way = {"symmetry": by_symmetry, "none": as_seen}.get(name)
+    if name == "volume":
+        way = ByVolume(load_network("volume", hand))
     if name == "exit_depth":
         way = ByExitDepth(load_network("exit_depth", hand), by_symmetry)
     if way and not draws:
         return way
     return Drawn(generator if draws else load_network("jhod", hand), way)
-
-
-def as_seen(
-    points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
-) -> Belief:
-    """What was seen, and nothing else."""
-    return Belief(DistanceGrid.from_cloud(points, normals, pitch=PITCH))
 
 
 def by_symmetry(

@@ -12,8 +12,9 @@ from scipy import ndimage
 from scipy.special import ndtr, ndtri
 from torch.nn import functional
 
-from grasp_gen_core.completion.belief import PITCH, Belief
+from grasp_gen_core.completion.belief import PITCH, Belief, middling_first
 from grasp_gen_core.completion.exit_depth import ExitDepth
+from grasp_gen_core.generators.layers.unet import quantile
 from grasp_gen_core.objects.distance import DistanceGrid, near_surface, nodes_around
 from grasp_gen_core.objects.sight import SIZE, Sight
 
@@ -24,6 +25,8 @@ DOUBT = 1.5
 PATCHES = 5  # along an image's side, in which the rest hangs together
 STEEPEST = 0.2  # cosine between ray and surface, at least
 REACH = 2.0  # grid steps from the front, by the image, within which the seen surface may be
+AROUND = 5  # pixels about each, over whose median its back may lie
+STANDS_OUT = 2 * PITCH  # metres deeper, at most
 LEAST = 0.5 * PITCH  # metres that anything is thick
 
 
@@ -88,9 +91,7 @@ class Backs(NamedTuple):
 
     def shapes(self) -> tuple[trimesh.Trimesh, ...]:
         """The K objects as meshes, closed, metres, of middling thickness first."""
-        count = len(self.last)
-        order = sorted(range(count), key=lambda number: abs(2 * number + 1 - count))
-        return tuple(self._shape(self.last[number]) for number in order)
+        return tuple(self._shape(self.last[number]) for number in middling_first(len(self.last)))
 
     def _shape(self, last: np.ndarray) -> trimesh.Trimesh:
         number = np.full(self.hit.shape, -1)
@@ -190,11 +191,18 @@ class ByExitDepth:
         size = torch.tensor([[sight.radius], [sight.middle]], dtype=torch.float32)
         told = net(depth[None].to(device), *size.to(device))
         share = torch.from_numpy(mixed(self.count, seed)).float().to(device)
-        thickness = net.quantile(told.thickness[0] / DOUBT, share) * sight.radius
+        thickness = quantile(told.thickness[0] / DOUBT, net.edges, share) * sight.radius
         images = torch.cat([thickness, told.hit, told.front]).cpu().numpy()  # in one go
         thickness, (hit, front) = images[: self.count], images[self.count :]
         measured = ~np.isnan(sight.depth)
         front = np.where(measured, sight.depth, sight.middle + front * sight.radius)
         hit = (hit > 0) | measured
         front = np.where(hit, front, np.nan)
-        return Backs(sight, hit, front, front + np.maximum(thickness, LEAST))
+        last = front + np.maximum(thickness, LEAST)
+        # Single rays that miss a thin wall that those beside them hit would stand out of the back.
+        rows, columns = ndimage.distance_transform_edt(
+            ~hit, return_distances=False, return_indices=True
+        )
+        around = ndimage.median_filter(last[:, rows, columns], (1, AROUND, AROUND))
+        last = np.minimum(last, np.maximum(around + STANDS_OUT, front + LEAST))
+        return Backs(sight, hit, front, last)

@@ -42,3 +42,15 @@ def carved(guess: DistanceGrid, points: np.ndarray, eye: np.ndarray | None) -> D
     if eye is None:
         return guess
     return guess.without(Sight.of(points, eye).free(guess.nodes().numpy()))
+
+
+def as_seen(
+    points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+) -> Belief:
+    """What was seen, and nothing else: a `completion.Completion`."""
+    return Belief(DistanceGrid.from_cloud(points, normals, pitch=PITCH))
+
+
+def middling_first(count: int) -> list[int]:
+    """Numbers of objects that are in order of thickness, the middle ones first."""
+    return sorted(range(count), key=lambda number: abs(2 * number + 1 - count))

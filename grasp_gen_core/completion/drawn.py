@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import trimesh
 
-from grasp_gen_core.completion import PITCH, Belief, Completion, as_seen
-from grasp_gen_core.completion.belief import carved
+from grasp_gen_core.completion import Completion
+from grasp_gen_core.completion.belief import PITCH, Belief, as_seen, carved
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.jhod import JHOD, OBJECTS
 from grasp_gen_core.generators.shape_autoencoder import Objects

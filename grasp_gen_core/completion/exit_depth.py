@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from grasp_gen_core.generators.layers.network import Network
+from grasp_gen_core.generators.layers.unet import UNet
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.sight import SIZE
 
@@ -53,22 +53,7 @@ class Exits(NamedTuple):
     filled: Tensor
 
 
-class Block(nn.Module):
-    """Two convolutions, and what they add to."""
-
-    def __init__(self, inside: int, outside: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inside, outside, 3, padding=1)
-        self.second = nn.Conv2d(outside, outside, 3, padding=1)
-        self.norms = nn.ModuleList([nn.GroupNorm(8, outside) for _ in range(2)])
-        self.skip = nn.Conv2d(inside, outside, 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        inner = functional.gelu(self.norms[0](self.first(image)))
-        return functional.gelu(self.skip(image) + self.norms[1](self.second(inner)))
-
-
-class ExitDepth(Network):
+class ExitDepth(UNet):
     """Says what is behind what a camera saw.
 
     Args:
@@ -76,24 +61,14 @@ class ExitDepth(Network):
         config: sizes and weights.
     """
 
+    axes = 2
     config_class = ExitDepthConfig
 
     def __init__(self, hand: ManoHand, config: ExitDepthConfig | None = None) -> None:
-        super().__init__(hand, config)
-        widths, bins = self.config.widths, self.config.bins
-        ins = (CHANNELS, *widths[:-1])
-        self.down = nn.ModuleList([Block(*pair) for pair in zip(ins, widths, strict=True)])
-        self.deep = Block(widths[-1], widths[-1])
-        self.dropout = nn.Dropout2d(self.config.dropout)
-        outs = (*widths[-2::-1], widths[0])
-        ups = [
-            Block(below + beside, out)
-            for below, beside, out in zip((widths[-1], *outs[:-1]), widths[::-1], outs, strict=True)
-        ]
-        self.up = nn.ModuleList(ups)
-        self.out = nn.Conv2d(widths[0], 3 + bins, 1)
+        config = config or ExitDepthConfig()
+        super().__init__(hand, config, CHANNELS, 3 + config.bins)
         # Finer where objects are thin.
-        edges = THICKEST * (torch.arange(bins + 1) / bins) ** 2
+        edges = THICKEST * (torch.arange(config.bins + 1) / config.bins) ** 2
         self.register_buffer("edges", edges, persistent=False)
 
     def forward(self, depth: Tensor, radius: Tensor, middle: Tensor) -> Exits:
@@ -103,16 +78,7 @@ class ExitDepth(Network):
             depth: (B, SIZE, SIZE) in radii from the image's middle, NaN where nothing was measured.
             radius, middle: (B,) of the images, metres, see `Sight`.
         """
-        rows, kept = channels(depth, radius, middle), []
-        for block in self.down:
-            rows = block(rows)
-            kept.append(rows)
-            rows = functional.avg_pool2d(rows, 2)
-        rows = self.dropout(self.deep(rows))
-        for block, beside in zip(self.up, kept[::-1], strict=True):
-            larger = functional.interpolate(rows, scale_factor=2.0, mode="nearest")
-            rows = block(torch.cat([larger, beside], dim=1))
-        told = self.out(rows).float()
+        told = self.told(channels(depth, radius, middle))
         return Exits(told[:, 0], told[:, 1], told[:, 3:], told[:, 2])
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,25 +108,6 @@ class ExitDepth(Network):
             "front": config.weight_front * mean(front, unseen),
         }
         return losses | {"loss": sum(losses.values())}
-
-    def quantile(self, thickness: Tensor, share: Tensor) -> Tensor:
-        """Thickness, radii, that is exceeded with probability 1 - share.
-
-        Args:
-            thickness: (bins, ...) logits.
-            share: (K, ...) in [0, 1].
-
-        Returns:
-            (K, ...).
-        """
-        chance = torch.softmax(thickness, dim=0).movedim(0, -1)
-        total = chance.cumsum(dim=-1)
-        number = torch.searchsorted(total, share.movedim(0, -1).contiguous())
-        number = number.clamp(max=self.config.bins - 1)
-        inside = chance.gather(-1, number).clamp(min=1e-6)
-        ratio = 1 - (total.gather(-1, number) - share.movedim(0, -1)) / inside
-        low, high = self.edges[number], self.edges[number + 1]
-        return torch.lerp(low, high, ratio.clamp(0, 1)).movedim(-1, 0)
 
 
 def channels(depth: Tensor, radius: Tensor, middle: Tensor) -> Tensor:

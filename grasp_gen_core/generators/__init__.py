@@ -40,6 +40,7 @@ HELPERS = {
     "shape_autoencoder": (".shape_autoencoder", "ShapeAutoencoder"),
     "evaluator": ("..ranking.evaluator", "Evaluator"),
     "exit_depth": ("..completion.exit_depth", "ExitDepth"),
+    "volume": ("..completion.volume", "Volume"),
 }
 
 

@@ -34,6 +34,7 @@ from grasp_gen_core.generators.layers.attention import blocks
 from grasp_gen_core.generators.layers.mlp import mlp
 from grasp_gen_core.generators.layers.network import Network
 from grasp_gen_core.hand import ManoHand
+from grasp_gen_core.objects.level_sets import lattice, level_set
 from grasp_gen_core.objects.sampling import sphere_directions
 
 TRUNCATION = 0.02  # metres, beyond which distances matter little
@@ -183,8 +184,6 @@ class ShapeAutoencoder(Network):
         Raises:
             InputError: if the tokens have no surface near their places.
         """
-        from manifold3d import Manifold
-
         state = self.decode(tokens[None])
         places = state[0, :, :3].cpu().numpy()
         lower, upper = (places.min(axis=0) - MARGIN, places.max(axis=0) + MARGIN)
@@ -199,21 +198,14 @@ class ShapeAutoencoder(Network):
         box = np.concatenate([near.min(axis=0) - COARSE, near.max(axis=0) + COARSE])
 
         pitch = max(pitch, (2 * np.prod(box[3:] - box[:3]) / MOST_NODES) ** (1 / 3))
-        lattice: list[tuple[float, float, float]] = []
-        Manifold.level_set(lambda *at: lattice.append(at) or -1.0, box.tolist(), pitch)
-        lattice = np.array(lattice)
+        points = lattice(box, pitch)
         # Of the coarse grid's cells, those through which the surface may go.
-        cell = np.rint((lattice - lower) / COARSE).astype(int)
+        cell = np.rint((points - lower) / COARSE).astype(int)
         cell = cell.clip(0, np.array(distance.shape) - 1)
         values = distance[tuple(cell.T)]
         close = np.abs(values) < 1.2 * COARSE  # half of a cell's diagonal, and what is wrong
-        values[close] = self._distances(state, lattice[close])
-        inside = iter((-values).tolist())
-        solid = Manifold.level_set(lambda *_: next(inside), box.tolist(), pitch)
-        raw = solid.to_mesh()
-        vertices, faces = np.array(raw.vert_properties[:, :3], float), np.array(raw.tri_verts)
-        mesh = trimesh.Trimesh(vertices, faces.astype(np.int64), process=False)
-        return with_vertices_apart(without_specks(mesh))
+        values[close] = self._distances(state, points[close])
+        return with_vertices_apart(without_specks(level_set(values, box, pitch)))
 
     def _distances(self, state: Tensor, points: np.ndarray) -> np.ndarray:
         """(N,) of points (N, 3), in turns."""
