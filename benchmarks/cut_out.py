@@ -27,10 +27,12 @@ from unseen import WAYS, judge, way_of
 
 from grasp_gen_core.objects.distance import signed_distance
 from grasp_gen_core.perception import Segmentation, segment
+from grasp_gen_core.ranking.collision import Surroundings
 from grasp_gen_core.render import render_grasps
 from grasp_gen_core.types import Observation
 
 SCENES = ("learn3", "learn12")  # of boxes, none hidden by another
+IN_SCENE = "in the scene"  # with the evaluator, told of what stands around
 DEEP = 0.005  # metres
 UNSEEN = 0.01  # metres from all that was seen
 
@@ -44,7 +46,7 @@ def prism(seen: Segmentation, points: np.ndarray) -> trimesh.Trimesh:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)}")
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join([*WAYS, IN_SCENE])}")
     beside = Path(__file__).parents[2] / "shared"
     default = Path(os.environ.get("GRASP_GEN_DATA", beside)) / "scenes"
     parser.add_argument("--scenes", type=Path, default=default, metavar="DIR")
@@ -53,22 +55,23 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     cases = [case for case in real(arguments.scenes) if case.name in SCENES]
-    for way in tqdm(arguments.ways or ["symmetry", "+ evaluator"]):
-        made = way_of(way)
+    for way in tqdm(arguments.ways or ["symmetry", "+ evaluator", IN_SCENE]):
+        made = way_of("+ evaluator" if way == IN_SCENE else way)
         for case in cases:
             seen = segment(case.points)
             for number in found(seen, case.truth):
                 points = seen.object(number)
                 solid = prism(seen, points)
                 one = Observation(points, viewpoint=seen.viewpoint)
-                grasps = made(one, arguments.num)
+                around = Surroundings.of(seen, number) if way == IN_SCENE else None
+                grasps = made(one, arguments.num, scene=around)
                 inside = signed_distance(solid, grasps.vertices) < -DEEP
                 unseen = cKDTree(points).query(grasps.vertices)[0] > UNSEEN
                 row = {"way": way, "object": f"{case.name} {number}", "grasps": len(grasps)}
                 row |= {"deep": int((inside & unseen).any(axis=1).sum())}
                 rows.append(row | judge(made, grasps, solid, np.eye(4)))
                 if arguments.pictures:
-                    name = f"{case.name}_{number}_{way.strip('+ ')}.png"
+                    name = f"{case.name}_{number}_{way.strip('+ ').replace(' ', '_')}.png"
                     render_grasps(grasps, arguments.pictures / name)
     table = pd.DataFrame(rows)
     print(table.round(2).to_string(index=False))

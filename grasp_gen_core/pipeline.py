@@ -275,7 +275,8 @@ class GraspPipeline:
         if eye is not None and not sees(local, normals, eye):
             eye = None
         if field is None:
-            grid, shapes, objects = self.complete(local, normals, seed, eye)
+            before = frame.into(around.neighbours) if around and len(around.neighbours) else None
+            grid, shapes, objects = self.complete(local, normals, seed, eye, before)
         else:
             grid, shapes, objects = FieldInFrame(field, frame), (), None
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 GOES_ON = (3.0, 9.0)  # lengths of what is there that a cut object may go on: 1/4, 1/10 is there
 NAMES = ("symmetry", "exit_depth", "volume", "jhod", "none")
 
-# Points (N, 3), metres, their outward normals (N, 3), a seed, and where the camera stood (3,), None
-# where that isn't known, to a Belief.
-Completion = Callable[[np.ndarray, np.ndarray, int, np.ndarray | None], Belief]
+# Points (N, 3), metres, their outward normals (N, 3), a seed, where the camera stood (3,), None
+# where that isn't known, and points (M, 3) of other things that it saw, if any, to a Belief.
+Completion = Callable[[np.ndarray, np.ndarray, int, np.ndarray | None, np.ndarray | None], Belief]
 
 
 def get_completion(name: str, hand: ManoHand, generator: Network | None = None) -> Completion:
@@ -55,7 +55,11 @@ def get_completion(name: str, hand: ManoHand, generator: Network | None = None) 
 
 
 def by_symmetry(
-    points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+    points: np.ndarray,
+    normals: np.ndarray,
+    seed: int,
+    eye: np.ndarray | None = None,
+    before: np.ndarray | None = None,
 ) -> Belief:
     """What was seen, and what its symmetry adds behind, where no camera saw that it isn't.
 
@@ -71,4 +75,4 @@ def by_symmetry(
         for guess in [*guesses[::-1], (whole, whole_normals)]
     ]
     guessed = several[0].beside(several[1:]) if guesses else several[0]
-    return Belief(carved(guessed, points, eye).union(seen))
+    return Belief(carved(guessed, points, eye, before).union(seen))

@@ -174,18 +174,28 @@ class ByExitDepth:
         self.network, self.count, self.otherwise = network, count, otherwise
 
     def __call__(
-        self, points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+        self,
+        points: np.ndarray,
+        normals: np.ndarray,
+        seed: int,
+        eye: np.ndarray | None = None,
+        before: np.ndarray | None = None,
     ) -> Belief:
         """What the object is taken for, see `completion.Completion`."""
         if eye is None:
             return self.otherwise(points, normals, seed)
-        backs = self.draw(points, seed, eye)
+        backs = self.draw(points, seed, eye, before)
         return Belief(backs.field(points, normals), backs.shapes())
 
     @torch.no_grad()
-    def draw(self, points: np.ndarray, seed: int, eye: np.ndarray) -> Backs:
-        """Backs of an object by points (N, 3) seen from an eye (3,), metres, by seed."""
-        sight, net = Sight.of(points, eye), self.network
+    def draw(
+        self, points: np.ndarray, seed: int, eye: np.ndarray, before: np.ndarray | None = None
+    ) -> Backs:
+        """Backs of an object by points (N, 3) seen from an eye (3,), metres, by seed.
+
+        Where something else is before it (see `Sight.of`), between what was seen, it goes on.
+        """
+        sight, net = Sight.of(points, eye, before), self.network
         device = net.edges.device
         depth = torch.from_numpy((sight.depth - sight.middle) / sight.radius).float()
         size = torch.tensor([[sight.radius], [sight.middle]], dtype=torch.float32)
@@ -197,6 +207,13 @@ class ByExitDepth:
         measured = ~np.isnan(sight.depth)
         front = np.where(measured, sight.depth, sight.middle + front * sight.radius)
         hit = (hit > 0) | measured
+        gap = sight.covered & ~hit
+        if gap.any():  # of which the network has nothing to say: as about it
+            from scipy.interpolate import LinearNDInterpolator
+
+            known = np.concatenate([front[None], thickness])[:, hit]
+            told = LinearNDInterpolator(np.argwhere(hit), known.T)(np.argwhere(gap)).T
+            front[gap], thickness[:, gap], hit[gap] = told[0], told[1:], True
         front = np.where(hit, front, np.nan)
         last = front + np.maximum(thickness, LEAST)
         # Single rays that miss a thin wall that those beside them hit would stand out of the back.

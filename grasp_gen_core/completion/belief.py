@@ -31,21 +31,31 @@ class Belief(NamedTuple):
     objects: Objects | None = None
 
 
-def carved(guess: DistanceGrid, points: np.ndarray, eye: np.ndarray | None) -> DistanceGrid:
+def carved(
+    guess: DistanceGrid,
+    points: np.ndarray,
+    eye: np.ndarray | None,
+    before: np.ndarray | None = None,
+) -> DistanceGrid:
     """A guess without the space that a camera saw to be free.
 
     Args:
         guess: distance to one or several objects.
         points: (N, 3) what was seen, metres.
         eye: (3,) from where, None where that isn't known: the guess as it is.
+        before: (M, 3) what else was seen, see `Sight.of`.
     """
     if eye is None:
         return guess
-    return guess.without(Sight.of(points, eye).free(guess.nodes().numpy()))
+    return guess.without(Sight.of(points, eye, before).free(guess.nodes().numpy()))
 
 
 def as_seen(
-    points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+    points: np.ndarray,
+    normals: np.ndarray,
+    seed: int,
+    eye: np.ndarray | None = None,
+    before: np.ndarray | None = None,
 ) -> Belief:
     """What was seen, and nothing else: a `completion.Completion`."""
     return Belief(DistanceGrid.from_cloud(points, normals, pitch=PITCH))

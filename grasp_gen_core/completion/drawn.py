@@ -31,17 +31,22 @@ class Drawn:
         self.network, self.otherwise = network, otherwise
 
     def __call__(
-        self, points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+        self,
+        points: np.ndarray,
+        normals: np.ndarray,
+        seed: int,
+        eye: np.ndarray | None = None,
+        before: np.ndarray | None = None,
     ) -> Belief:
         """A cloud from all around has nothing to guess."""
-        believed = (self.otherwise or as_seen)(points, normals, seed, eye)
+        believed = (self.otherwise or as_seen)(points, normals, seed, eye, before)
         if np.linalg.norm(normals.mean(axis=0)) <= OPEN:
             return believed
         objects, shapes = self.draw(points, normals, seed)
         field = believed.field
         if shapes and not self.otherwise:
             several = DistanceGrid.from_meshes(shapes[:OBJECTS], pitch=PITCH)
-            field = carved(several, points, eye).union(field)
+            field = carved(several, points, eye, before).union(field)
         return Belief(field, tuple(shapes), objects)
 
     @torch.no_grad()

@@ -159,12 +159,17 @@ class ByVolume:
         self.network, self.count = network, count
 
     def __call__(
-        self, points: np.ndarray, normals: np.ndarray, seed: int, eye: np.ndarray | None = None
+        self,
+        points: np.ndarray,
+        normals: np.ndarray,
+        seed: int,
+        eye: np.ndarray | None = None,
+        before: np.ndarray | None = None,
     ) -> Belief:
         """What the object is taken for, see `completion.Completion`; the seed isn't used."""
         if np.linalg.norm(normals.mean(axis=0)) <= OPEN:
             return as_seen(points, normals, seed)
-        field = carved(self.field(points, normals), points, eye)
+        field = carved(self.field(points, normals), points, eye, before)
         return Belief(field, meshes(field))
 
     @torch.no_grad()

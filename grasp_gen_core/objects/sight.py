@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import Delaunay, QhullError, cKDTree
 
 SIZE = 64  # pixels of an image's side
 MARGIN = 1.1  # how much wider the image is than what is seen
@@ -15,6 +15,7 @@ LAYER = 0.15  # of the object's radius, from the nearest on, that is one surface
 FILLED = 0.9  # point spacings, or this many pixels at least, from a pixel that a point fills
 LEAST_FILLED = 0.75
 BESIDE = 1.5  # pixels beside what was seen that may be the object, too: edges are lost
+GAPS = 2  # pixels between the points of other things that are closed
 FRONT = 0.003  # metres before a seen surface that may be it: noise
 
 
@@ -28,6 +29,8 @@ class Sight(NamedTuple):
         span: tangent of the angle between forward and the image's edge.
         middle: mean depth of what was seen, metres.
         depth: (SIZE, SIZE) metres, rows down; NaN where nothing was seen.
+        covered: (SIZE, SIZE) bool, where something else that stands before the object hides what
+            is there, between what was seen of it.
     """
 
     eye: np.ndarray
@@ -35,6 +38,7 @@ class Sight(NamedTuple):
     span: float
     middle: float
     depth: np.ndarray
+    covered: np.ndarray
 
     @classmethod
     def at(cls, points: np.ndarray, eye: np.ndarray) -> Sight:
@@ -53,12 +57,18 @@ class Sight(NamedTuple):
         right = (turn[0] if tails[0] >= 0 else -turn[0]) @ across
         axes = np.stack([right, np.cross(forward, right), forward])
         span = MARGIN * float(np.abs(flat @ (across @ axes[:2].T)).max())
-        empty = np.full((SIZE, SIZE), np.nan)
-        return cls(np.asarray(eye, float), axes, span, float(depth.mean()), empty)
+        empty, none = np.full((SIZE, SIZE), np.nan), np.zeros((SIZE, SIZE), bool)
+        return cls(np.asarray(eye, float), axes, span, float(depth.mean()), empty, none)
 
     @classmethod
-    def of(cls, points: np.ndarray, eye: np.ndarray) -> Sight:
-        """The image of points (N, 3), evenly spaced, as they are seen from an eye."""
+    def of(cls, points: np.ndarray, eye: np.ndarray, before: np.ndarray | None = None) -> Sight:
+        """The image of points (N, 3), evenly spaced, as they are seen from an eye.
+
+        Args:
+            points: metres.
+            eye: (3,) the camera.
+            before: (M, 3) what was seen of other things, some of which may stand before these.
+        """
         sight = cls.at(points, eye)
         places, depth = sight.project(points)
         tree = cKDTree(places)
@@ -71,7 +81,27 @@ class Sight(NamedTuple):
         layer = near <= near.min(axis=-1, keepdims=True) + LAYER * sight.radius
         weight = layer / (apart**2 + 0.1)
         image = (weight * near).sum(axis=-1) / weight.sum(axis=-1)
-        return sight._replace(depth=np.where(filled, image, np.nan))
+        sight = sight._replace(depth=np.where(filled, image, np.nan))
+        return sight if before is None else sight._replace(covered=sight._covered(before))
+
+    def _covered(self, before: np.ndarray) -> np.ndarray:
+        """`covered` by other things, of which points (M, 3) were seen."""
+        seen = np.argwhere(~np.isnan(self.depth))
+        places, depth = self.project(before)
+        column, row = np.rint(places).astype(int).T
+        inside = (row >= 0) & (row < SIZE) & (column >= 0) & (column < SIZE)
+        row, column, depth = row[inside], column[inside], depth[inside]
+        nearest = seen[cKDTree(seen).query(np.stack([row, column], axis=1))[1]]
+        nearer = depth < self.depth[tuple(nearest.T)] - FRONT
+        image = np.zeros((SIZE, SIZE), bool)
+        image[row[nearer], column[nearer]] = True
+        image = ndimage.binary_closing(image, iterations=GAPS)
+        try:
+            hull = Delaunay(seen)
+        except QhullError:  # all in a line
+            return np.zeros_like(image)
+        between = hull.find_simplex(np.stack(np.mgrid[:SIZE, :SIZE], axis=-1)) >= 0
+        return image & between & np.isnan(self.depth)
 
     @property
     def radius(self) -> float:
@@ -99,13 +129,16 @@ class Sight(NamedTuple):
     def free(self, points: np.ndarray) -> np.ndarray:
         """(...) whether the camera saw that the object isn't at points (..., 3).
 
-        That is before what was seen, and beside it: with a margin, as edges are lost.
+        That is before what was seen, and beside it: with a margin, as edges are lost, and but for
+        what is covered.
         """
         seen = np.argwhere(~np.isnan(self.depth))[:, ::-1]
         places, depth = self.project(points)
         apart, nearest = cKDTree(seen).query(places, workers=-1)
         column, row = seen[nearest].T.reshape(2, *apart.shape)
-        return (apart > BESIDE) | (depth < self.depth[row, column] - FRONT)
+        pixel = np.rint(places.clip(0, SIZE - 1)).astype(int)
+        beside = (apart > BESIDE) & ~self.covered[pixel[..., 1], pixel[..., 0]]
+        return beside | (depth < self.depth[row, column] - FRONT)
 
 
 def sees(points: np.ndarray, normals: np.ndarray, eye: np.ndarray) -> bool:

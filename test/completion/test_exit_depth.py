@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from grasp_gen_core.completion import get_completion
 from grasp_gen_core.completion.backs import ByExitDepth
@@ -12,7 +13,7 @@ from grasp_gen_core.generators.layers.unet import quantile
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import signed_distance
 from grasp_gen_core.objects.procedural import make_object
-from grasp_gen_core.objects.sampling import outward_normals
+from grasp_gen_core.objects.sampling import outward_normals, sample_surface
 from grasp_gen_core.objects.sight import SIZE
 from grasp_gen_core.objects.views import view_object
 
@@ -117,3 +118,22 @@ def test_what_isnt_a_cameras_view_is_guessed_otherwise(hand):
     believed = get_completion("exit_depth", hand)(points, normals, 0, None)
     symmetric = get_completion("symmetry", hand)(points, normals, 0, None)
     assert torch.equal(believed.field.values, symmetric.field.values)
+
+
+def test_an_object_goes_on_behind_what_stands_before_it(shipped):
+    """A box of which a bar hides a stripe: there it is solid, and isn't without the bar."""
+    mesh = trimesh.creation.box((0.16, 0.12, 0.05))
+    eye = np.array([0.05, 0.05, 0.6])
+    points, normals = sample_surface(mesh, 6000)
+    facing = np.einsum("nd,nd->n", eye - points, normals) > 0
+    points, normals = points[facing], normals[facing]
+    gone = np.abs(points[:, 0]) < 0.045
+    at = np.stack(np.meshgrid(np.linspace(-0.045, 0.045, 41), np.linspace(-0.1, 0.1, 90)), axis=-1)
+    flat = np.column_stack([at.reshape(-1, 2), np.full(at[..., 0].size, 0.03)])
+    bar = eye + 0.9 * (flat - eye)
+    inner = torch.from_numpy(points[gone] * [1, 0.8, 1] - [0, 0, 0.006]).float()
+    inside = [
+        (shipped(points[~gone], normals[~gone], 0, eye, before).field(inner) < 0).float().mean()
+        for before in (None, bar)
+    ]
+    assert inside[0] < 0.5 and inside[1] > 0.9

@@ -76,6 +76,32 @@ def test_free_is_what_rays_went_through_and_nothing_of_the_object():
     assert free[beside].all()
 
 
+def behind_a_bar() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A ball of which a bar hides the middle: what is seen, what isn't, and the bar's points."""
+    points, _ = ball_seen_from(EYE)
+    toward = EYE / np.linalg.norm(EYE)
+    right = np.cross(toward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    hidden = np.abs(points @ right) < 0.008
+    up = np.cross(right, toward)
+    at = np.stack(np.meshgrid(np.linspace(-0.007, 0.007, 9), np.linspace(-0.08, 0.08, 90)), axis=-1)
+    bar = 1.3 * RADIUS * toward + at.reshape(-1, 2) @ np.stack([right, up])
+    return points[~hidden], points[hidden], bar
+
+
+def test_what_something_else_hides_is_not_free():
+    seen, hidden, bar = behind_a_bar()
+    sight, alone = Sight.of(seen, EYE, bar), Sight.of(seen, EYE)
+    inner = 0.8 * hidden[np.linalg.norm(hidden - hidden.mean(axis=0), axis=1) < 0.02]
+    assert alone.free(inner).mean() > 0.5 and not alone.covered.any()
+    assert not sight.free(inner).any()
+    assert sight.covered.any() and np.isnan(sight.depth[sight.covered]).all()
+    # Beside the ball nothing of it can be, and what stands behind it covers nothing.
+    beside = bar[np.abs(bar @ [0, 0, 1]) > 0.07]
+    assert sight.free(beside).all()
+    assert not Sight.of(seen, EYE, bar - 4 * RADIUS * EYE / np.linalg.norm(EYE)).covered.any()
+
+
 @pytest.mark.parametrize("away", [0.3, 2.0])
 def test_only_what_faces_the_eye_is_its_view(away):
     eye = np.array([0.0, 0.0, away])
