@@ -28,6 +28,8 @@ import torch
 from torch import Tensor
 
 from grasp_gen_core import GraspPipeline, completion, generators, refiners
+from grasp_gen_core.completion.volume import CHANNELS
+from grasp_gen_core.completion.volume import SIDE as CUBE
 from grasp_gen_core.contact import choir
 from grasp_gen_core.generators import CLASSES, HELPERS, WEIGHTS, build_generator
 from grasp_gen_core.hand import ManoHand
@@ -236,6 +238,9 @@ def as_batch(mano: np.ndarray, points: np.ndarray, data: dict, hand: ManoHand) -
         "points": every,
         "distance": torch.zeros(every.shape[:2], device=device),
         **depth_images(count, device),
+        "channels": torch.randn(count, CHANNELS, *3 * [CUBE], device=device),
+        "steps": torch.randn(count, *3 * [CUBE], device=device),
+        "weight": torch.ones(count, *3 * [CUBE], device=device),
         "places": torch.randn(count // 16, 16, PLACES, PLACE_NUMBERS, device=device),
         "hands": torch.randn(count // 16, 16, HAND_NUMBERS, device=device),
         "family": torch.arange(count // 16, device=device),

@@ -6,6 +6,7 @@ import torch
 from simulated_device import DEVICE, Simulation
 
 from grasp_gen_core import GraspPipeline, generators, pipeline, refiners
+from grasp_gen_core.completion.volume import CHANNELS, SIDE
 from grasp_gen_core.contact.maps import contact_map
 from grasp_gen_core.data.dataset import GraspDataset
 from grasp_gen_core.generators import CLASSES, HELPERS, build_generator
@@ -129,6 +130,16 @@ def depth_images(count: int) -> dict[str, torch.Tensor]:
     }
 
 
+def cubes(count: int) -> dict[str, torch.Tensor]:
+    """A batch for volume."""
+    places = 3 * [SIDE]
+    return {
+        "channels": torch.randn(count, CHANNELS, *places),
+        "steps": torch.randn(count, *places),
+        "weight": torch.ones(count, *places),
+    }
+
+
 def judged(objects: int, hands: int) -> dict[str, torch.Tensor]:
     """A batch for the evaluator."""
     shape = (objects, hands)
@@ -147,7 +158,7 @@ def test_training_runs_there(name):
     batch |= {"eye": torch.full((4, 3), torch.nan), "others": mano[:, None].repeat(1, 2, 1)}
     batch["shapes"] = batch["surface"][:2]
     batch |= {"points": cloud, "distance": torch.zeros(cloud.shape[:2])}
-    batch |= judged(2, 3) | depth_images(4)
+    batch |= judged(2, 3) | depth_images(4) | cubes(4)
     with Simulation():
         hand = ManoHand().to(DEVICE)
         network = build_generator(name, hand).to(DEVICE).train()

@@ -117,8 +117,8 @@ class Parts(Dataset):
 
 
 def part(record: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A part of an object as a cube's `channels`, the `distance` to all of it, in the cube's
-    steps, and the `weight` of each."""
+    """A part of an object as a cube's `channels`, the distance to all of it, in the cube's `steps`,
+    and the `weight` of each."""
     scale = rng.uniform(*SCALES)
     turn = Rotation.random(rng=rng).as_matrix()
     whole = record["points"] * (scale * record["reach"] / 32767) @ turn.T
@@ -138,7 +138,7 @@ def part(record: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     weight = np.where(np.abs(distance) < EDGES[1] - 1, 1.0, FAR)
     weight = np.where(channels[1].ravel() * 4 < 1, KNOWN, weight)
     arrays = {"channels": channels}
-    arrays |= {"distance": distance.reshape(3 * [SIDE]), "weight": weight.reshape(3 * [SIDE])}
+    arrays |= {"steps": distance.reshape(3 * [SIDE]), "weight": weight.reshape(3 * [SIDE])}
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 

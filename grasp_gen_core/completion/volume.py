@@ -136,10 +136,10 @@ class Volume(UNet):
         """Cross-entropy of the distances, under "loss".
 
         Args:
-            batch: `channels` (B, CHANNELS, S, S, S), `distance` (B, S, S, S) true ones, in steps;
-                `weight` likewise.
+            batch: `channels` (B, CHANNELS, S, S, S), `steps` (B, S, S, S) of the cube that the true
+                distances are; `weight` likewise.
         """
-        bins = torch.bucketize(batch["distance"], self.edges, right=True) - 1
+        bins = torch.bucketize(batch["steps"], self.edges, right=True) - 1
         bins = bins.clamp(0, self.config.bins - 1)
         losses = functional.cross_entropy(self(batch["channels"]), bins, reduction="none")
         return {"loss": (losses * batch["weight"]).sum() / batch["weight"].sum().clamp(min=1)}

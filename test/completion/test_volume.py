@@ -102,7 +102,7 @@ def test_it_learns_one_part_by_heart(hand):
     true = signed_distance(mesh, cube.places() @ cube.turn) / cube.step
     batch = {
         "channels": torch.from_numpy(cube.channels(points, normals))[None],
-        "distance": torch.from_numpy(true)[None],
+        "steps": torch.from_numpy(true)[None],
         "weight": torch.ones(1, SIDE, SIDE, SIDE),
     }
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)

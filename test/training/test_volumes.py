@@ -44,10 +44,10 @@ def test_distances_are_those_to_the_whole(ball):
     for _ in range(6):
         made = part(ball, rng)
         assert made["channels"].shape == (CHANNELS, SIDE, SIDE, SIDE)
-        assert made["distance"].shape == made["weight"].shape == (SIDE, SIDE, SIDE)
+        assert made["steps"].shape == made["weight"].shape == (SIDE, SIDE, SIDE)
         # A ball's signed distance d obeys |x - c| = r + d: c and r by least squares, in steps.
         cells = np.stack(np.meshgrid(*3 * [np.arange(SIDE)], indexing="ij"), axis=-1)
-        distance = made["distance"]
+        distance = made["steps"]
         near = np.abs(distance) < 2
         assert near.sum() > 50
         x, d = cells[near].astype(float), distance[near]
@@ -63,7 +63,7 @@ def test_thin_walls_are_kept():
     """A pipe's wall of 2 mm, thinner than a step of the grid: its middle is solid."""
     record = record_of(trimesh.creation.annulus(0.03, 0.032, 0.1, sections=96), 0)
     rng = np.random.default_rng(1)
-    inside = [(part(record, rng)["distance"] < 0).sum() for _ in range(6)]
+    inside = [(part(record, rng)["steps"] < 0).sum() for _ in range(6)]
     assert np.mean(inside) > 20
 
 
