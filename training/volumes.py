@@ -29,6 +29,7 @@ from grasp_gen_training.module import NetworkTraining
 from grasp_gen_training.shapes import shape_mesh, shape_names
 
 VERSION = 1  # of the records: one more when other code here makes others
+PROCEDURAL = 1500  # objects of the project's own families
 SURFACE, NODES = 4096, 32
 CAMERAS = 8  # that each object is seen by
 CAMERA_AWAY = 0.6  # metres
@@ -175,19 +176,19 @@ class VolumeData(lightning.LightningDataModule):
 
     Args:
         batch: parts in a batch.
-        procedural: objects of the project's own families.
+        objects, held_out: numbers of objects, at most, the project's own before pybullet's.
         workers: processes that make batches.
         quiet: no progress bars.
     """
 
     def __init__(
-        self, batch: int, procedural: int = 3000, workers: int = 0, quiet: bool = False
+        self, batch: int, objects: int, held_out: int, workers: int = 0, quiet: bool = False
     ) -> None:
         super().__init__()
         self.batch, self.workers = batch, workers
-        training, validation = shape_names(procedural)
-        self.training = Parts(record_file(training, quiet))
-        self.validation = Parts(record_file(validation, quiet))
+        training, validation = shape_names(PROCEDURAL)
+        self.training = Parts(record_file(training[:objects], quiet))
+        self.validation = Parts(record_file(validation[:held_out], quiet))
         self.measured = self.validation
 
     def train_dataloader(self) -> DataLoader:

@@ -41,6 +41,8 @@ FEW = {
     "shape_autoencoder": ["data.procedural=32"],
     "jhod": ["data.procedural=32"],
     "evaluator": ["data.objects=2", "data.held_out=1", "data.batch=2"],
+    "exit_depth": ["data.objects=32", "data.held_out=2"],
+    "volume": ["data.objects=16", "data.held_out=2"],
 }
 
 
