@@ -77,7 +77,10 @@ class FlatHand(NamedTuple):
         first = self.bones[:, 0] + transl
         bones = torch.cat([first[:, None], self.bones[:, 1:]], dim=1)
         links = torch.cat([turns, bones[..., None]], dim=3)
-        frames, points = Skinning.apply(links, self.joints, rest, self.weights)
+        # Where all around is computed in half precision, hands aren't: their slope is their own.
+        whole = [one.to(self.weights.dtype) for one in (links, self.joints, rest)]
+        with torch.autocast(links.device.type, enabled=False):
+            frames, points = Skinning.apply(*whole, self.weights)
         return BentHand(rest, frames[..., :3], points.permute(1, 2, 0), frames[..., 3])
 
 
