@@ -8,6 +8,7 @@ from collections import defaultdict
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from grasp_gen_core.hand import ManoHand
@@ -17,7 +18,7 @@ from grasp_gen_core.metrics.penetration_depth import penetration_depth_cm
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
 from grasp_gen_core.objects.sampling import outward_normals
-from grasp_gen_training.data import HeldOut
+from grasp_gen_training.data import Batches, HeldOut, load
 
 HANDS = 8  # sampled for each held-out object
 SHOWN = (
@@ -85,6 +86,40 @@ class NetworkTraining(lightning.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+class HelperTraining(NetworkTraining):
+    """The training of a network that makes no hands, of which only the losses are looked at.
+
+    Args:
+        generator: the network.
+        hand, measured: not used.
+        lr, steps: of the optimiser.
+    """
+
+    def __init__(self, generator: nn.Module, hand, lr: float, steps: int, measured) -> None:
+        super().__init__(generator, lr, steps)
+
+
+class RecordData(lightning.LightningDataModule):
+    """Training and validation samples whose `[numbers, seed]` is a batch; nothing else is measured.
+
+    Args:
+        training, validation: the samples.
+        batch: how many there are in a batch.
+        workers: processes that make batches of the training's.
+    """
+
+    def __init__(self, training: Dataset, validation: Dataset, batch: int, workers: int) -> None:
+        super().__init__()
+        self.training, self.validation, self.measured = training, validation, ()
+        self.batch, self.workers = batch, workers
+
+    def train_dataloader(self) -> DataLoader:
+        return load(self.training, Batches(len(self.training), self.batch, True), self.workers)
+
+    def val_dataloader(self) -> DataLoader:
+        return load(self.validation, Batches(len(self.validation), self.batch, False), 0)
 
 
 class GeneratorTraining(NetworkTraining):

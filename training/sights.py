@@ -10,23 +10,21 @@ import hashlib
 from pathlib import Path
 from zlib import crc32
 
-import lightning
 import numpy as np
 import torch
 import trimesh
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from grasp_gen_core.completion.exit_depth import ExitDepth
 from grasp_gen_core.objects import procedural
 from grasp_gen_core.objects.camera import DISPARITY_NOISE, GRAZING_COSINES, DepthCamera, random_view
 from grasp_gen_core.objects.convex import cache_folder
 from grasp_gen_core.objects.distance import build_scene
 from grasp_gen_core.objects.sight import SIZE, Sight
-from grasp_gen_training.data import Batches, load, open_material
+from grasp_gen_training.data import open_material
 from grasp_gen_training.kept import keep
-from grasp_gen_training.module import NetworkTraining
+from grasp_gen_training.module import RecordData
 
 VERSION = 1  # of the records: one more when other code here makes others
 FIRST_SEED = 400_000
@@ -186,7 +184,7 @@ def spoil(view: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np
     }
 
 
-class SightData(lightning.LightningDataModule):
+class SightData(RecordData):
     """Training and validation views; whole families are held out.
 
     Args:
@@ -199,28 +197,6 @@ class SightData(lightning.LightningDataModule):
     def __init__(
         self, batch: int, objects: int, held_out: int, workers: int = 0, quiet: bool = False
     ) -> None:
-        super().__init__()
-        self.batch, self.workers = batch, workers
-        self.training = Sights(record_file(sight_names(objects), quiet))
-        self.validation = Sights(record_file(sight_names(held_out, True), quiet))
-        self.measured = self.validation
-
-    def train_dataloader(self) -> DataLoader:
-        return load(self.training, Batches(len(self.training), self.batch, True), self.workers)
-
-    def val_dataloader(self) -> DataLoader:
-        return load(self.validation, Batches(len(self.validation), self.batch, False), 0)
-
-
-class SightTraining(NetworkTraining):
-    """Exit depth's training.
-
-    Args:
-        generator: the network.
-        hand: not used.
-        lr, steps: of the optimiser.
-        measured: not used.
-    """
-
-    def __init__(self, generator: ExitDepth, hand, lr: float, steps: int, measured: Sights) -> None:
-        super().__init__(generator, lr, steps)
+        training, validation = sight_names(objects), sight_names(held_out, True)
+        samples = (Sights(record_file(names, quiet)) for names in (training, validation))
+        super().__init__(*samples, batch, workers)

@@ -21,10 +21,10 @@ from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.runtime import select_device, tune_allocator
 from grasp_gen_training.data import GraspData
 from grasp_gen_training.judged import EvaluatorTraining, JudgedData
-from grasp_gen_training.module import GeneratorTraining, NetworkTraining, Progress
+from grasp_gen_training.module import GeneratorTraining, HelperTraining, NetworkTraining, Progress
 from grasp_gen_training.shapes import JointData, ShapeData, ShapeTraining
-from grasp_gen_training.sights import SightData, SightTraining
-from grasp_gen_training.volumes import VolumeData, VolumeTraining
+from grasp_gen_training.sights import SightData
+from grasp_gen_training.volumes import VolumeData
 
 CONFIGS = Path(__file__).with_name("configs")
 # What a section may hold, and what stands alone; `model` is checked by the system that it's for.
@@ -36,8 +36,8 @@ OTHERS = {
     "shape_autoencoder": (ShapeData, ShapeTraining),
     "jhod": (JointData, GeneratorTraining),
     "evaluator": (JudgedData, EvaluatorTraining),
-    "exit_depth": (SightData, SightTraining),
-    "volume": (VolumeData, VolumeTraining),
+    "exit_depth": (SightData, HelperTraining),
+    "volume": (VolumeData, HelperTraining),
 }
 
 

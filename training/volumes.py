@@ -11,21 +11,20 @@ import hashlib
 from pathlib import Path
 from zlib import crc32
 
-import lightning
 import numpy as np
 import torch
 import trimesh
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from grasp_gen_core.completion.volume import EDGES, SIDE, Cube, Volume
+from grasp_gen_core.completion.volume import EDGES, SIDE, Cube
 from grasp_gen_core.objects.convex import cache_folder
 from grasp_gen_core.objects.distance import near_surface, raycasting_scene, signed_distance
 from grasp_gen_core.objects.sampling import OPEN, sample_surface
-from grasp_gen_training.data import Batches, load, open_material
+from grasp_gen_training.data import open_material
 from grasp_gen_training.kept import keep
-from grasp_gen_training.module import NetworkTraining
+from grasp_gen_training.module import RecordData
 from grasp_gen_training.shapes import shape_mesh, shape_names
 
 VERSION = 1  # of the records: one more when other code here makes others
@@ -171,7 +170,7 @@ def _distance(record: np.ndarray, places: np.ndarray) -> np.ndarray:
     return values * (LONGEST / 127) + np.linalg.norm(places - inside, axis=1)
 
 
-class VolumeData(lightning.LightningDataModule):
+class VolumeData(RecordData):
     """Training and validation parts; whole families are held out.
 
     Args:
@@ -184,29 +183,7 @@ class VolumeData(lightning.LightningDataModule):
     def __init__(
         self, batch: int, objects: int, held_out: int, workers: int = 0, quiet: bool = False
     ) -> None:
-        super().__init__()
-        self.batch, self.workers = batch, workers
         training, validation = shape_names(PROCEDURAL)
-        self.training = Parts(record_file(training[:objects], quiet))
-        self.validation = Parts(record_file(validation[:held_out], quiet))
-        self.measured = self.validation
-
-    def train_dataloader(self) -> DataLoader:
-        return load(self.training, Batches(len(self.training), self.batch, True), self.workers)
-
-    def val_dataloader(self) -> DataLoader:
-        return load(self.validation, Batches(len(self.validation), self.batch, False), 0)
-
-
-class VolumeTraining(NetworkTraining):
-    """The training of `Volume`.
-
-    Args:
-        generator: the network.
-        hand: not used.
-        lr, steps: of the optimiser.
-        measured: not used.
-    """
-
-    def __init__(self, generator: Volume, hand, lr: float, steps: int, measured: Parts) -> None:
-        super().__init__(generator, lr, steps)
+        few = training[:objects], validation[:held_out]
+        samples = (Parts(record_file(names, quiet)) for names in few)
+        super().__init__(*samples, batch, workers)
