@@ -30,7 +30,7 @@ import trimesh
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from grasp_gen_core.completion import by_symmetry
+from grasp_gen_core.completion import Seen, by_symmetry
 from grasp_gen_core.completion.backs import ByExitDepth
 from grasp_gen_core.completion.drawn import Drawn
 from grasp_gen_core.completion.symmetry import complete_by_symmetry
@@ -56,14 +56,14 @@ VIEWS = ("camera", "mask50", "mask90")
 
 @lru_cache(maxsize=3)
 def prior(name: str, folder: str) -> Callable[..., Sequence[trimesh.Trimesh]]:
-    """What draws objects by points, their normals, a seed and the camera's place, if known."""
+    """What draws objects by what was seen of one, and a seed."""
     network = load_network(folder, ManoHand())
     if name == "jhod":
-        return lambda points, normals, seed, _: Drawn(network).draw(points, normals, seed, DRAWS)[1]
+        return lambda seen, seed: Drawn(network).draw(seen.points, seen.normals, seed, DRAWS)[1]
     if name == "volume":
-        return lambda *seen: ByVolume(network, DRAWS)(*seen).shapes
+        return lambda seen, seed: ByVolume(network, DRAWS)(seen, seed).shapes
     way = ByExitDepth(network, by_symmetry, DRAWS)
-    return lambda points, _, seed, eye: way.draw(points, seed, eye).shapes()
+    return lambda seen, seed: way.draw(seen, seed).shapes()
 
 
 def cases(folder: Path | None, views: int) -> Iterator[tuple[str, trimesh.Trimesh, int]]:
@@ -118,10 +118,8 @@ def measure(networks: dict[str, str], which: str, case: tuple[str, trimesh.Trime
     # The networks work near zero, as in the pipeline.
     middle = points.mean(axis=0)
     local = (points - middle).astype(np.float32)
-    behind = None if eye is None else -middle
-    drawn = {
-        each: prior(each, folder)(local, normals, seed, behind) for each, folder in networks.items()
-    }
+    given = Seen(local, normals, None if eye is None else -middle)
+    drawn = {each: prior(each, folder)(given, seed) for each, folder in networks.items()}
     rng = np.random.default_rng(seed)
     some = points[rng.permutation(len(points))[:RAYS]]
     rays = np.concatenate([np.zeros_like(some), some], axis=1)

@@ -171,12 +171,12 @@ def completing(device: str, repeats: int) -> Iterator[dict]:
     mesh, hand = make_object(OBJECTS[0], 0), ManoHand().to(device)
     points, normals = even_surface(mesh, POINTS)
     half = points[:, 0] > np.median(points[:, 0])
-    points, normals = (np.float32(each[half]) for each in (points, normals))
+    seen = completion.Seen(*(np.float32(each[half]) for each in (points, normals)))
     for name in completion.NAMES:
         complete = completion.get_completion(name, hand)
         try:
             times = [
-                time_s(lambda: complete(points, normals, 0), hand.faces.device)[1]  # noqa: B023
+                time_s(lambda: complete(seen, 0), hand.faces.device)[1]  # noqa: B023
                 for _ in range(repeats)
             ]
         except ModuleNotFoundError:  # of open3d, which measures how far drawn surfaces are

@@ -74,7 +74,7 @@ def way_of(way: str) -> GraspPipeline:
     made = pipeline(setting.ranking)
     made.complete = get_completion(setting.completion, made.hand)
     if not setting.sees:
-        made.complete = lambda points, normals, seed, eye: by_symmetry(points, normals, seed)
+        made.complete = lambda seen, seed: by_symmetry(seen._replace(eye=None), seed)
     quick.LEAN = setting.lean
     return made
 

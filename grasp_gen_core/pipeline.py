@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from grasp_gen_core import defaults, refiners
-from grasp_gen_core.completion import get_completion
+from grasp_gen_core.completion import Seen, get_completion
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit, walls_within
 from grasp_gen_core.contact.maps import contact_map
@@ -276,7 +276,7 @@ class GraspPipeline:
             eye = None
         if field is None:
             before = frame.into(around.neighbours) if around and len(around.neighbours) else None
-            grid, shapes, objects = self.complete(local, normals, seed, eye, before)
+            grid, shapes, objects = self.complete(Seen(local, normals, eye, before), seed)
         else:
             grid, shapes, objects = FieldInFrame(field, frame), (), None
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))

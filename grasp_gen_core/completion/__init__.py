@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from grasp_gen_core.completion.belief import PITCH, Belief, as_seen, carved
+from grasp_gen_core.completion.belief import PITCH, Belief, Completion, Seen, as_seen, carved
 from grasp_gen_core.completion.symmetry import complete_by_symmetry, prolonged
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.hand import ManoHand
@@ -18,10 +15,6 @@ if TYPE_CHECKING:
 
 GOES_ON = (3.0, 9.0)  # lengths of what is there that a cut object may go on: 1/4, 1/10 is there
 NAMES = ("symmetry", "exit_depth", "volume", "jhod", "none")
-
-# Points (N, 3), metres, their outward normals (N, 3), a seed, where the camera stood (3,), None
-# where that isn't known, and points (M, 3) of other things that it saw, if any, to a Belief.
-Completion = Callable[[np.ndarray, np.ndarray, int, np.ndarray | None, np.ndarray | None], Belief]
 
 
 def get_completion(name: str, hand: ManoHand, generator: Network | None = None) -> Completion:
@@ -54,25 +47,19 @@ def get_completion(name: str, hand: ManoHand, generator: Network | None = None) 
     return Drawn(generator if draws else load_network("jhod", hand), way)
 
 
-def by_symmetry(
-    points: np.ndarray,
-    normals: np.ndarray,
-    seed: int,
-    eye: np.ndarray | None = None,
-    before: np.ndarray | None = None,
-) -> Belief:
+def by_symmetry(seen: Seen, seed: int) -> Belief:
     """What was seen, and what its symmetry adds behind, where no camera saw that it isn't.
 
     What is cut off in a plane may go on as well.
     """
-    seen = as_seen(points, normals, seed).field
-    whole, whole_normals = complete_by_symmetry(points, normals)
-    guesses = prolonged(points, normals, GOES_ON) if eye is None else []
-    if len(whole) == len(points) and not guesses:
-        return Belief(seen)
+    known = as_seen(seen, seed).field
+    whole, whole_normals = complete_by_symmetry(seen.points, seen.normals)
+    guesses = prolonged(seen.points, seen.normals, GOES_ON) if seen.eye is None else []
+    if len(whole) == len(seen.points) and not guesses:
+        return Belief(known)
     several = [
         DistanceGrid.from_cloud(*guess, pitch=PITCH)
         for guess in [*guesses[::-1], (whole, whole_normals)]
     ]
     guessed = several[0].beside(several[1:]) if guesses else several[0]
-    return Belief(carved(guessed, points, eye, before).union(seen))
+    return Belief(carved(guessed, seen).union(known))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy import ndimage
 from scipy.special import ndtr, ndtri
 from torch.nn import functional
 
-from grasp_gen_core.completion.belief import PITCH, Belief, middling_first
+from grasp_gen_core.completion.belief import PITCH, Belief, Completion, Seen, middling_first
 from grasp_gen_core.completion.exit_depth import ExitDepth
 from grasp_gen_core.generators.layers.unet import quantile
 from grasp_gen_core.objects.distance import DistanceGrid, near_surface, nodes_around
@@ -170,32 +169,23 @@ class ByExitDepth:
         count: of backs.
     """
 
-    def __init__(self, network: ExitDepth, otherwise: Callable, count: int = BACKS) -> None:
+    def __init__(self, network: ExitDepth, otherwise: Completion, count: int = BACKS) -> None:
         self.network, self.count, self.otherwise = network, count, otherwise
 
-    def __call__(
-        self,
-        points: np.ndarray,
-        normals: np.ndarray,
-        seed: int,
-        eye: np.ndarray | None = None,
-        before: np.ndarray | None = None,
-    ) -> Belief:
+    def __call__(self, seen: Seen, seed: int) -> Belief:
         """What the object is taken for, see `completion.Completion`."""
-        if eye is None:
-            return self.otherwise(points, normals, seed)
-        backs = self.draw(points, seed, eye, before)
-        return Belief(backs.field(points, normals), backs.shapes())
+        if seen.eye is None:
+            return self.otherwise(seen, seed)
+        backs = self.draw(seen, seed)
+        return Belief(backs.field(seen.points, seen.normals), backs.shapes())
 
     @torch.no_grad()
-    def draw(
-        self, points: np.ndarray, seed: int, eye: np.ndarray, before: np.ndarray | None = None
-    ) -> Backs:
-        """Backs of an object by points (N, 3) seen from an eye (3,), metres, by seed.
+    def draw(self, seen: Seen, seed: int) -> Backs:
+        """Backs of an object as a camera saw it, by seed.
 
-        Where something else is before it (see `Sight.of`), between what was seen, it goes on.
+        Where something else is before it, between what was seen, it goes on.
         """
-        sight, net = Sight.of(points, eye, before), self.network
+        sight, net = Sight.of(seen.points, seen.eye, seen.before), self.network
         device = net.edges.device
         depth = torch.from_numpy((sight.depth - sight.middle) / sight.radius).float()
         size = torch.tensor([[sight.radius], [sight.middle]], dtype=torch.float32)

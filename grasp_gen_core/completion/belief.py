@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from grasp_gen_core.generators.shape_autoencoder import Objects
 
 PITCH = 0.004  # metres between the nodes of fields
+
+
+class Seen(NamedTuple):
+    """What was seen of an object, in its frame, metres.
+
+    Attributes:
+        points: (N, 3) evenly spaced.
+        normals: (N, 3) outward, of unit length.
+        eye: (3,) where the camera stood, None where that isn't known.
+        before: (M, 3) what it saw of other things, some of which may stand before the object.
+    """
+
+    points: np.ndarray
+    normals: np.ndarray
+    eye: np.ndarray | None = None
+    before: np.ndarray | None = None
 
 
 class Belief(NamedTuple):
@@ -31,34 +48,20 @@ class Belief(NamedTuple):
     objects: Objects | None = None
 
 
-def carved(
-    guess: DistanceGrid,
-    points: np.ndarray,
-    eye: np.ndarray | None,
-    before: np.ndarray | None = None,
-) -> DistanceGrid:
-    """A guess without the space that a camera saw to be free.
+Completion = Callable[[Seen, int], Belief]  # the second is a seed: same seed, same belief
 
-    Args:
-        guess: distance to one or several objects.
-        points: (N, 3) what was seen, metres.
-        eye: (3,) from where, None where that isn't known: the guess as it is.
-        before: (M, 3) what else was seen, see `Sight.of`.
-    """
-    if eye is None:
+
+def carved(guess: DistanceGrid, seen: Seen) -> DistanceGrid:
+    """Distance to one or several objects without the space that a camera saw to be free."""
+    if seen.eye is None:
         return guess
-    return guess.without(Sight.of(points, eye, before).free(guess.nodes().numpy()))
+    sight = Sight.of(seen.points, seen.eye, seen.before)
+    return guess.without(sight.free(guess.nodes().numpy()))
 
 
-def as_seen(
-    points: np.ndarray,
-    normals: np.ndarray,
-    seed: int,
-    eye: np.ndarray | None = None,
-    before: np.ndarray | None = None,
-) -> Belief:
+def as_seen(seen: Seen, seed: int) -> Belief:
     """What was seen, and nothing else: a `completion.Completion`."""
-    return Belief(DistanceGrid.from_cloud(points, normals, pitch=PITCH))
+    return Belief(DistanceGrid.from_cloud(seen.points, seen.normals, pitch=PITCH))
 
 
 def middling_first(count: int) -> list[int]:

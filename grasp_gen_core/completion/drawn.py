@@ -6,8 +6,7 @@ import numpy as np
 import torch
 import trimesh
 
-from grasp_gen_core.completion import Completion
-from grasp_gen_core.completion.belief import PITCH, Belief, as_seen, carved
+from grasp_gen_core.completion.belief import PITCH, Belief, Completion, Seen, as_seen, carved
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.jhod import JHOD, OBJECTS
 from grasp_gen_core.generators.shape_autoencoder import Objects
@@ -30,23 +29,16 @@ class Drawn:
     def __init__(self, network: JHOD, otherwise: Completion | None = None) -> None:
         self.network, self.otherwise = network, otherwise
 
-    def __call__(
-        self,
-        points: np.ndarray,
-        normals: np.ndarray,
-        seed: int,
-        eye: np.ndarray | None = None,
-        before: np.ndarray | None = None,
-    ) -> Belief:
+    def __call__(self, seen: Seen, seed: int) -> Belief:
         """A cloud from all around has nothing to guess."""
-        believed = (self.otherwise or as_seen)(points, normals, seed, eye, before)
-        if np.linalg.norm(normals.mean(axis=0)) <= OPEN:
+        believed = (self.otherwise or as_seen)(seen, seed)
+        if np.linalg.norm(seen.normals.mean(axis=0)) <= OPEN:
             return believed
-        objects, shapes = self.draw(points, normals, seed)
+        objects, shapes = self.draw(seen.points, seen.normals, seed)
         field = believed.field
         if shapes and not self.otherwise:
             several = DistanceGrid.from_meshes(shapes[:OBJECTS], pitch=PITCH)
-            field = carved(several, points, eye, before).union(field)
+            field = carved(several, seen).union(field)
         return Belief(field, tuple(shapes), objects)
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from grasp_gen_core.completion.backs import distances
-from grasp_gen_core.completion.belief import PITCH, Belief, as_seen, carved, middling_first
+from grasp_gen_core.completion.belief import PITCH, Belief, Seen, as_seen, carved, middling_first
 from grasp_gen_core.generators.layers.unet import UNet, quantile
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid, near_surface, nodes_around
@@ -158,18 +158,11 @@ class ByVolume:
     def __init__(self, network: Volume, count: int = COUNT) -> None:
         self.network, self.count = network, count
 
-    def __call__(
-        self,
-        points: np.ndarray,
-        normals: np.ndarray,
-        seed: int,
-        eye: np.ndarray | None = None,
-        before: np.ndarray | None = None,
-    ) -> Belief:
+    def __call__(self, seen: Seen, seed: int) -> Belief:
         """What the object is taken for, see `completion.Completion`; the seed isn't used."""
-        if np.linalg.norm(normals.mean(axis=0)) <= OPEN:
-            return as_seen(points, normals, seed)
-        field = carved(self.field(points, normals), points, eye, before)
+        if np.linalg.norm(seen.normals.mean(axis=0)) <= OPEN:
+            return as_seen(seen, seed)
+        field = carved(self.field(seen.points, seen.normals), seen)
         return Belief(field, meshes(field))
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from grasp_gen_core import GraspPipeline
 from grasp_gen_core.cli import main
-from grasp_gen_core.completion import NAMES, get_completion
+from grasp_gen_core.completion import NAMES, Seen, get_completion
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.procedural import make_object
@@ -56,7 +56,7 @@ def test_drawn_objects_are_nearer_to_the_hidden_side_than_what_was_seen(drawn):
 def test_what_is_seen_from_all_around_is_not_guessed(drawn):
     mesh = make_object("can", 5)
     points, normals = sample_surface(mesh, 1500)
-    assert drawn(points, normals, 0).shapes == ()
+    assert drawn(Seen(points, normals), 0).shapes == ()
 
 
 def test_the_same_seed_draws_the_same(drawn):
@@ -69,7 +69,8 @@ def test_the_same_seed_draws_the_same(drawn):
 def test_none_is_what_was_seen_and_symmetry_adds_behind(hand):
     points, normals, _, surface = seen("box", 4)
     hidden = surface[cKDTree(points).query(surface)[0] > 0.015].astype(np.float32)
-    none, symmetric = (get_completion(n, hand)(points, normals, 0) for n in ("none", "symmetry"))
+    given = Seen(points, normals)
+    none, symmetric = (get_completion(n, hand)(given, 0) for n in ("none", "symmetry"))
     off = [belief.field(torch.from_numpy(hidden)).abs().mean() for belief in (none, symmetric)]
     assert off[1] < 0.7 * off[0]
     assert none.shapes == symmetric.shapes == ()

@@ -5,7 +5,7 @@ import pytest
 import torch
 import trimesh
 
-from grasp_gen_core.completion import get_completion
+from grasp_gen_core.completion import Seen, get_completion
 from grasp_gen_core.completion.backs import ByExitDepth
 from grasp_gen_core.completion.exit_depth import THICKEST, ExitDepth, ExitDepthConfig
 from grasp_gen_core.generators import load_network
@@ -101,22 +101,23 @@ def test_the_mean_over_backs_is_nearer_to_the_truth_than_symmetry(hand, shipped)
         asked = np.random.default_rng(0).uniform(*mesh.bounds, (4000, 3)).astype(np.float32)
         true = signed_distance(mesh, asked)
         for name, way in (("exit_depth", shipped), ("symmetry", get_completion("symmetry", hand))):
-            field = way(points, normals, 0, eye).field
+            field = way(Seen(points, normals, eye), 0).field
             off[name].append(np.abs(field(torch.from_numpy(asked)).numpy() - true).mean())
     assert np.mean(off["exit_depth"]) < np.mean(off["symmetry"]), off
 
 
 def test_the_same_seed_draws_the_same_backs(shipped):
-    points, _, eye, _ = seen("mug", 3)
-    one, again, other = (shipped.draw(points, seed, eye).last for seed in (1, 1, 2))
+    points, normals, eye, _ = seen("mug", 3)
+    given = Seen(points, normals, eye)
+    one, again, other = (shipped.draw(given, seed).last for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
 
 
 def test_what_isnt_a_cameras_view_is_guessed_otherwise(hand):
     points, normals, _, _ = seen("box", 4)
-    believed = get_completion("exit_depth", hand)(points, normals, 0, None)
-    symmetric = get_completion("symmetry", hand)(points, normals, 0, None)
+    believed = get_completion("exit_depth", hand)(Seen(points, normals), 0)
+    symmetric = get_completion("symmetry", hand)(Seen(points, normals), 0)
     assert torch.equal(believed.field.values, symmetric.field.values)
 
 
@@ -132,8 +133,9 @@ def test_an_object_goes_on_behind_what_stands_before_it(shipped):
     flat = np.column_stack([at.reshape(-1, 2), np.full(at[..., 0].size, 0.03)])
     bar = eye + 0.9 * (flat - eye)
     inner = torch.from_numpy(points[gone] * [1, 0.8, 1] - [0, 0, 0.006]).float()
+    given = Seen(points[~gone], normals[~gone], eye)
     inside = [
-        (shipped(points[~gone], normals[~gone], 0, eye, before).field(inner) < 0).float().mean()
+        (shipped(given._replace(before=before), 0).field(inner) < 0).float().mean()
         for before in (None, bar)
     ]
     assert inside[0] < 0.5 and inside[1] > 0.9

@@ -6,7 +6,7 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from grasp_gen_core.completion import get_completion
+from grasp_gen_core.completion import Seen, get_completion
 from grasp_gen_core.completion.volume import (
     CHANNELS,
     MARGIN,
@@ -151,7 +151,7 @@ def test_it_is_nearer_to_the_truth_than_symmetry(hand, shipped):
         true = signed_distance(mesh, places)
         near = np.abs(true) < 0.02
         for name, way in (("volume", shipped), ("symmetry", get_completion("symmetry", hand))):
-            field = way(points, normals, 0).field
+            field = way(Seen(points, normals), 0).field
             found = field(torch.from_numpy(places[near]).float()).numpy()
             off[name].append(np.abs(found - true[near]).mean())
     assert np.mean(off["volume"]) < np.mean(off["symmetry"]), off
@@ -159,7 +159,7 @@ def test_it_is_nearer_to_the_truth_than_symmetry(hand, shipped):
 
 def test_a_whole_object_is_taken_for_what_it_is(hand, shipped):
     points, normals = sample_surface(trimesh.creation.box([0.05, 0.06, 0.1]), 2000)
-    believed = shipped(points, normals, 0)
+    believed = shipped(Seen(points, normals), 0)
     assert not believed.shapes
     expected = DistanceGrid.from_cloud(points, normals)
     torch.testing.assert_close(believed.field.values, expected.values)
@@ -171,6 +171,6 @@ def test_what_a_camera_saw_to_be_free_is_in_none(shipped):
     eye = np.array([0.0, 0.0, 0.5])
     toward = eye - points
     seen = np.einsum("nd,nd->n", normals, toward) > 0.1 * np.linalg.norm(toward, axis=1)
-    field = shipped(points[seen], normals[seen], 0, eye).field
+    field = shipped(Seen(points[seen], normals[seen], eye), 0).field
     free = torch.tensor([[0.0, 0.0, 0.06], [0.06, 0, 0.0], [0, -0.06, 0.01], [0.05, 0.05, 0.02]])
     assert (field.each(free) > 0).all()
