@@ -23,6 +23,7 @@ import torch
 import trimesh
 from tqdm import tqdm
 
+from grasp_gen_core import pipeline as grasping
 from grasp_gen_core.completion import by_symmetry, get_completion
 from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
@@ -33,7 +34,6 @@ from grasp_gen_core.objects.procedural import HELD_OUT, make_object
 from grasp_gen_core.objects.views import VIEWS, view_object
 from grasp_gen_core.parallel import run_in_order
 from grasp_gen_core.pipeline import GraspPipeline
-from grasp_gen_core.refiners import quick
 from grasp_gen_core.report import table as markdown
 from grasp_gen_core.types import GraspSet
 
@@ -43,11 +43,11 @@ RESAMPLED, INTERVAL = 10_000, (5, 95)
 
 
 class Way(NamedTuple):
-    """What an object is taken for, how far contact leans to deeper backs, and what ranks."""
+    """What an object is taken for, how far hands lean to deeper backs, and what ranks."""
 
     completion: str
     sees: bool = True  # whether it's known where the camera stood
-    lean: float = quick.LEAN
+    lean: float = grasping.LEAN
     ranking: str = "formula"
 
 
@@ -75,7 +75,7 @@ def way_of(way: str) -> GraspPipeline:
     made.complete = get_completion(setting.completion, made.hand)
     if not setting.sees:
         made.complete = lambda seen, seed: by_symmetry(seen._replace(eye=None), seed)
-    quick.LEAN = setting.lean
+    grasping.LEAN = setting.lean
     return made
 
 

@@ -9,6 +9,7 @@ import torch
 import trimesh
 
 from grasp_gen_core.completion import get_completion
+from grasp_gen_core.completion.belief import Seen
 from grasp_gen_core.generators import load_generator
 from grasp_gen_core.generators.layers.schedules import sample
 from grasp_gen_core.hand import ManoHand
@@ -96,10 +97,10 @@ def test_drawing_what_is_not_seen_ends(hand, ball):
     points, normals, _ = ball
     half = points[:, 2] > 0
     drawn = get_completion("jhod", hand)
-    seen = [one[half].astype(np.float32) for one in (points, normals)]
+    seen = Seen(*(one[half].astype(np.float32) for one in (points, normals)))
     with stopped_by(whole := Stop(after=torch.inf)):
-        drawn(*seen, 0)
+        drawn(seen, 0)
     steps, shapes = int(drawn.network.sampling.steps), 8
     assert whole.asked >= steps + 2 * shapes  # each is meshed, and measured
     with pytest.raises(CancelledError), stopped_by(Stop(after=whole.asked - 1)):
-        drawn(*seen, 0)
+        drawn(seen, 0)

@@ -1,24 +1,28 @@
 """What cameras see of objects, and how thick these are there: what exit depth learns from.
 
-Objects are procedural, with seeds that nothing else uses. Rays through each are cast once, on all
-cores, and kept in one file; the sensor's noise and losses are drawn anew for each batch.
+Objects are procedural, with seeds that nothing else uses. Each is seen by virtual depth cameras and
+made an image as the pipeline does it, and rays through its pixels are cast; all that is kept in one
+file, made on all cores.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import torch
 import trimesh
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch.utils.data import Dataset
 
+from grasp_gen_core.errors import InputError
 from grasp_gen_core.objects import procedural
-from grasp_gen_core.objects.camera import DISPARITY_NOISE, GRAZING_COSINES, DepthCamera, random_view
+from grasp_gen_core.objects.camera import KINECT, DepthCamera, random_view
+from grasp_gen_core.objects.cleaning import clean_points
+from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.convex import cache_folder
 from grasp_gen_core.objects.distance import build_scene
 from grasp_gen_core.objects.sight import SIZE, Sight
@@ -26,20 +30,22 @@ from grasp_gen_training.data import open_material
 from grasp_gen_training.kept import keep
 from grasp_gen_training.module import RecordData
 
-VERSION = 1  # of the records: one more when other code here makes others
+VERSION = 2  # of the records: one more when other code here makes others
 FIRST_SEED = 400_000
 VIEWS = 4  # of each object
+TRIES = 8  # of each view: places from which enough is seen
 TURNED = 0.3  # share of the views in which the object lies in any way
+CAMERAS, NOISE = (DepthCamera(), KINECT), (0.3, 1.5)  # and what their noise is scaled by
+POINTS, FEWER = 2048, 300  # of a cloud, as the pipeline takes them; half of the clouds have fewer
+FEWEST = 64
 MISSED = -(2**15)
 STEP = 2.0**-11  # of an image's radius, that depths are rounded to
-CAMERA = DepthCamera()
-EDGE_LOSS = 0.5  # share of the mask's edge that is lost, at most
-WIDER = 0.3  # share of the images whose mask is too wide by a pixel, as points fill pixels
 BLOBS, BLOB = 3, (2, 9)  # lost patches at most, pixels
 RECORD = np.dtype(
     [
-        ("first", "<i2", (SIZE, SIZE)),  # depth of the first and the last crossing, in STEPs from
-        ("last", "<i2", (SIZE, SIZE)),  # the image's middle; MISSED where a ray misses
+        ("seen", "<i2", (SIZE, SIZE)),  # depth as it was measured, of the first and of the last
+        ("first", "<i2", (SIZE, SIZE)),  # crossing, in STEPs from the image's middle; MISSED where
+        ("last", "<i2", (SIZE, SIZE)),  # there is none
         ("filled", "u1", (SIZE, SIZE)),  # whether the object is at the middle between them
         ("radius", "<f4"),  # metres
         ("middle", "<f4"),
@@ -68,16 +74,11 @@ def look(mesh: trimesh.Trimesh, seed: int) -> np.ndarray:
         turned = np.eye(4)
         turned[:3, :3] = Rotation.random(rng=rng).as_matrix()
         mesh = mesh.copy().apply_transform(turned)
-    eye, scene = random_view(mesh, seed)[:3, 3], build_scene(mesh.vertices, mesh.faces)
-    corners = trimesh.bounds.corners(mesh.bounds)
-    wide = Sight.at(corners, eye)
-    rays = wide.rays().reshape(-1, 3)
-    hits = scene.cast_rays(_rays(eye, rays))["t_hit"].numpy()
-    seen = np.isfinite(hits)
-    points = eye + hits[seen, None] * rays[seen]
-    sight = Sight.at(points if seen.sum() > 8 else corners, eye)
-
-    found = scene.list_intersections(_rays(eye, sight.rays().reshape(-1, 3)))
+    mesh, points = photograph(mesh, rng)
+    sight = Sight.of(points, np.zeros(3))
+    rays = sight.rays().reshape(-1, 3)
+    rays = np.concatenate([np.zeros_like(rays), rays], axis=1, dtype=np.float32)
+    found = build_scene(mesh.vertices, mesh.faces).list_intersections(rays)
     owner, depth = found["ray_ids"].numpy(), found["t_hit"].numpy()
     first, last = np.full(SIZE**2, np.inf), np.full(SIZE**2, -np.inf)
     np.minimum.at(first, owner, depth)
@@ -86,18 +87,31 @@ def look(mesh: trimesh.Trimesh, seed: int) -> np.ndarray:
     between = np.where(hit, (first + np.where(hit, last, 0)) / 2, 0)
     crossed = np.bincount(owner, depth < between[owner], SIZE**2)
     record = np.zeros((), RECORD)
-    for name, values in (("first", first), ("last", last)):
-        scaled = np.where(hit, (np.where(hit, values, 0) - sight.middle) / sight.radius, 0)
+    for name, values in (("seen", sight.depth.ravel()), ("first", first), ("last", last)):
+        known = np.isfinite(values)
+        scaled = (np.where(known, values, sight.middle) - sight.middle) / sight.radius
         scaled = np.clip(np.rint(scaled / STEP), MISSED + 1, -MISSED - 1)
-        record[name] = np.where(hit, scaled, MISSED).reshape(SIZE, SIZE)
+        record[name] = np.where(known, scaled, MISSED).reshape(SIZE, SIZE)
     record["filled"] = (crossed % 2 == 1).reshape(SIZE, SIZE)
     record["radius"], record["middle"] = sight.radius, sight.middle
     return record
 
 
-def _rays(eye: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    starts = np.broadcast_to(eye, directions.shape)
-    return np.concatenate([starts, directions], axis=1, dtype=np.float32)
+def photograph(
+    mesh: trimesh.Trimesh, rng: np.random.Generator
+) -> tuple[trimesh.Trimesh, np.ndarray]:
+    """A mesh in the frame of a camera that sees it, and the points (N, 3) that it sees, metres."""
+    camera = replace(CAMERAS[rng.integers(len(CAMERAS))], noise=rng.uniform(*NOISE))
+    count = POINTS if rng.random() < 0.5 else int(np.exp(rng.uniform(*np.log([FEWER, POINTS]))))
+    for _ in range(TRIES):
+        seed = int(rng.integers(2**31))
+        pose = random_view(mesh, seed)
+        points = camera.capture(mesh, pose, seed)
+        if len(points) >= FEWEST:
+            points, _ = clean_points(points)
+            there = mesh.copy().apply_transform(np.linalg.inv(pose))
+            return there, points[evenly(points, count, seed)].astype(np.float64)
+    raise InputError(f"mesh: fewer than {FEWEST} points seen from {TRIES} places")
 
 
 def record_file(names: list[str], quiet: bool = False) -> Path:
@@ -125,7 +139,7 @@ class Sights(Dataset):
         """What `ExitDepth.loss` takes, of the views with the numbers `batch[0]`."""
         rows, seed = batch
         rng, table = np.random.default_rng(seed), open_material(self.records).reshape(-1)
-        views = [spoil(turn(table[row], rng), rng) for row in rows]
+        views = [lose(turn(table[row], rng), rng) for row in rows]
         return {
             name: torch.from_numpy(np.stack([view[name] for view in views])) for name in views[0]
         }
@@ -135,52 +149,37 @@ def turn(record: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """A record's arrays, the images turned by right angles and mirrored."""
     turns, mirrored = rng.integers(4), rng.random() < 0.5
     images = {}
-    for name in ("first", "last", "filled"):
+    for name in ("seen", "first", "last", "filled"):
         image = np.rot90(record[name], turns)
         images[name] = image[:, ::-1] if mirrored else image
     return images | {"radius": record["radius"], "middle": record["middle"]}
 
 
-def spoil(view: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A view as a sensor has it: noise, grazing surfaces, edges and patches lost.
+def lose(view: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A view of which half the time patches are lost.
 
     Returns:
         depth: (S, S) float32 in radii from the middle, NaN where nothing is measured; radius,
         middle: metres; hit, filled: (S, S) float32; first, last: (S, S) float32 as depth.
     """
-    hit = view["first"] != MISSED
-    first, last = (np.where(hit, view[n] * STEP, 0).astype(np.float32) for n in ("first", "last"))
-    # Of neighbouring depths: how steeply the rays meet the surface.
-    pixel = 2 / SIZE
-    down, right = np.gradient(first, pixel)
-    cosine = 1 / np.sqrt(1 + down**2 + right**2)
-    low, high = GRAZING_COSINES
-    lost = rng.random(hit.shape) > (cosine - low) / (high - low)
-    depth = view["middle"] + first * view["radius"]
-    noise = DISPARITY_NOISE * depth**2 / (CAMERA.fx * CAMERA.baseline) / view["radius"]
-    measured = first + noise * rng.standard_normal(hit.shape, np.float32)
-
-    inner = ndimage.binary_erosion(hit)
-    lost = (lost & inner) | (hit & ~inner & (rng.random(hit.shape) < EDGE_LOSS * rng.random()))
+    depths = {
+        name: np.where(view[name] == MISSED, np.nan, view[name] * STEP).astype(np.float32)
+        for name in ("seen", "first", "last")
+    }
+    depth = depths["seen"]
     rows, columns = np.mgrid[:SIZE, :SIZE]
-    for _ in range(rng.integers(BLOBS + 1)):
+    for _ in range(rng.integers(-BLOBS, BLOBS + 1)):
         row, column = rng.integers(SIZE, size=2)
         wide, high = rng.uniform(*BLOB, 2)
-        lost |= ((rows - row) / high) ** 2 + ((columns - column) / wide) ** 2 < 1
-    seen = hit & ~lost
-    if rng.random() < WIDER and seen.any():
-        wider = ndimage.binary_dilation(seen)
-        index = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
-        measured = np.where(wider & ~hit, measured[tuple(index)], measured)
-        seen = wider & (seen | ~hit)
+        depth[((rows - row) / high) ** 2 + ((columns - column) / wide) ** 2 < 1] = np.nan
     return {
-        "depth": np.where(seen, measured, np.nan).astype(np.float32),
+        "depth": depth,
         "radius": np.float32(view["radius"]),
         "middle": np.float32(view["middle"]),
-        "hit": hit.astype(np.float32),
+        "hit": np.isfinite(depths["first"]).astype(np.float32),
         "filled": view["filled"].astype(np.float32),
-        "first": first,
-        "last": last,
+        "first": np.nan_to_num(depths["first"]),
+        "last": np.nan_to_num(depths["last"]),
     }
 
 

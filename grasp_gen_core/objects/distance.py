@@ -185,6 +185,16 @@ class DistanceGrid(nn.Module):
         values = torch.maximum(values, torch.from_numpy(carved).float())
         return DistanceGrid(values, self.lower, self.upper)
 
+    def leaning(self, deviations: float) -> DistanceGrid:
+        """Distance to one surface for all that the object may be.
+
+        Args:
+            deviations: standard deviations that it lies deeper than their mean.
+        """
+        spread, mean = torch.std_mean(self.values[0], dim=0, correction=0)
+        values = (mean + deviations * spread).permute(2, 1, 0)
+        return DistanceGrid(values, self.lower, self.upper)
+
     def nodes(self) -> torch.Tensor:
         """(X, Y, Z, 3) the nodes, metres."""
         counts = self.values.shape[:1:-1]

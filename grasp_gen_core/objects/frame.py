@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import trimesh
 from torch import nn
+
+if TYPE_CHECKING:
+    from grasp_gen_core.objects.distance import DistanceGrid
 
 # Metres: no camera tells less apart, and what turning a cloud does to its last digits is nearly
 # always rounded away. Choices further on depend on them.
@@ -81,9 +84,9 @@ class FieldInFrame(nn.Module):
         frame: in which it is asked.
     """
 
-    def __init__(self, field: nn.Module, frame: Frame) -> None:
+    def __init__(self, field: DistanceGrid, frame: Frame) -> None:
         super().__init__()
-        self.field = field
+        self.field, self.frame = field, frame
         mirror = MIRROR[:, None] if frame.mirrored else 1.0
         rows = mirror * frame.rotation.T
         self.register_buffer("rows", torch.from_numpy(rows).float())
@@ -100,3 +103,7 @@ class FieldInFrame(nn.Module):
     def each(self, points: torch.Tensor) -> torch.Tensor:
         """(K, ...) metres to each object that it may be."""
         return self.field.each(points @ self.rows + self.origin)
+
+    def leaning(self, deviations: float) -> FieldInFrame:
+        """Distance to one surface for all that the object may be, see `DistanceGrid`."""
+        return FieldInFrame(self.field.leaning(deviations), self.frame)

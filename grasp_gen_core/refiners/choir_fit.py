@@ -25,7 +25,7 @@ from grasp_gen_core.stopping import heed
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
 POSE_WEIGHT = 1e-5  # metres for each radian away from the start
-LIMIT_WEIGHT = 5e-3  # metres for each radian that a joint bends beyond its limits, in both stages
+LIMIT_WEIGHT = 1e-2  # metres for each radian that a joint bends beyond its limits, in both stages
 DAMPING = 1e-2  # at the start, as a share of the normal equations' diagonal
 CONVERGED = 1e-6  # metres that no anchor moves any more
 # Of stage 2: how much more penetration weighs than contact, the paper's lambda_5 / lambda_4; and

@@ -20,10 +20,6 @@ BETAS = (0.3, 0.5)
 # Skin gives way under what it holds: that deep it costs nothing, and pads are pressed in further.
 # A hand that only touches lets go of what it should hold.
 SKIN, SQUEEZE = 0.0012, 0.003  # metres
-# Where the object may be several, a finger that closes on nothing costs more than one that closes
-# too early: pads are brought to a surface that lies so many standard deviations deeper than the
-# mean. Of 0, 0.5, 1, 1.5 and 2.5 the best on held-out families, by little.
-LEAN = 1.0
 TIP_REACH, PAD_REACH = 4.0, 1.0  # cm from which fingertips, and other pads, are pulled
 BLOCKED = 3.0  # weight of squared centimetres in what stands around
 
@@ -68,19 +64,16 @@ def refine(
     def step() -> None:
         points, _ = variables.bend(flat)
         anchors, _, centres = points.split((pads, skin - pads, radii.numel()), dim=1)
-        # (K, B, V) and (K, B, 5, S), of all that the object may be
-        distance, bones = grid.each(points).split((skin, radii.numel()), dim=2)
+        distance, bones = grid(points).split((skin, radii.numel()), dim=1)
         inside = energies.penetration(
-            distance + SKIN, bones.unflatten(2, radii.shape) + SKIN, radii, share
+            distance + SKIN, bones.unflatten(1, radii.shape) + SKIN, radii, share
         )
-        touching = distance[..., :pads]
-        pressed = touching.mean(dim=0) + LEAN * energies.deviation(touching)
-        pad = energies.anchor_contact(anchors, pressed, reach, SQUEEZE)
+        pad = energies.anchor_contact(anchors, distance[:, :pads], reach, SQUEEZE)
         normals = energies.surface_normal(grid, pad.points)
         energy = (
             (pad.tip + 0.4 * pad.middle + 0.3 * pad.proximal).sum(dim=1)
             + pad.palm
-            + 12 * inside.mean(dim=0)
+            + 12 * inside
             + 4 * energies.self_penetration(centres.unflatten(1, radii.shape), radii)
             + energies.force_closure(pad.points, normals, strength, centre)
             + 0.3 * (variables.angles.flatten(1) @ uncoupled).square().sum(dim=1)

@@ -7,6 +7,7 @@ import trimesh
 from torch.nn import functional
 
 from grasp_gen_core.objects.distance import DistanceGrid, closest_surface, signed_distance
+from grasp_gen_core.objects.frame import FieldInFrame, Frame
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.sampling import sample_surface
 
@@ -216,6 +217,24 @@ def test_of_several_objects_each_has_its_distance_and_the_field_is_the_mean(box)
     torch.testing.assert_close(grid(points), found.mean(dim=0))
     beside = DistanceGrid.from_mesh(ball).beside([DistanceGrid.from_mesh(box)])
     np.testing.assert_allclose(beside.each(points), expected[::-1], atol=0.002)
+
+
+def test_one_surface_for_all_that_an_object_may_be():
+    balls = [trimesh.creation.icosphere(5, radius) for radius in (0.02, 0.03, 0.04)]
+    grid = DistanceGrid.from_meshes(balls)
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-0.06, 0.06, (200, 3))).float()
+    centre = points.norm(dim=1)
+    for deviations in (0, 0.5, -1):
+        deeper = 0.03 - deviations * 0.01 * (2 / 3) ** 0.5
+        found = grid.leaning(deviations).each(points)
+        assert found.shape == (1, 200)
+        torch.testing.assert_close(found[0], centre - deeper, atol=0.002, rtol=0)
+    alone = DistanceGrid.from_mesh(balls[0])
+    torch.testing.assert_close(alone.leaning(3)(points), alone(points))
+    frame = Frame.of(np.random.default_rng(1).normal(size=(50, 3)), mirrored=True)
+    there = torch.from_numpy(frame.into(points.numpy()))
+    moved = FieldInFrame(grid, frame).leaning(0.5)(there)
+    torch.testing.assert_close(moved, grid.leaning(0.5)(points), atol=2e-4, rtol=0)
 
 
 def test_without_free_space_an_object_ends_where_that_begins(box):
