@@ -17,6 +17,7 @@ from typing import Any
 from grasp_gen_core.errors import InputError
 
 REACH_SECONDS = 5  # for a Ray cluster to answer
+AHEAD = 4  # items for each worker that wait or are worked on while a slow one holds up the results
 
 
 def run_in_order(
@@ -34,7 +35,7 @@ def run_in_order(
 
     Args:
         task: a function of a module, or a `functools.partial` of one.
-        items: as many as there are; one more than the workers is taken ahead of the results.
+        items: as many as there are; some for each worker are taken ahead of the results.
         workers: processes; with Ray it is the CPUs of the cluster that count.
         start: called once in each process before its first task.
         ray_address: host:port, ray://host:port or "auto", a running Ray cluster on which this
@@ -51,11 +52,11 @@ def run_in_order(
 
 
 def _in_order(pool, task: Callable, items: Iterable) -> Iterator:
-    with pool as (submit, ahead):
+    with pool as (submit, workers):
         waiting: deque[Callable[[], Any]] = deque()
         for item in items:
             waiting.append(submit(task, item))
-            if len(waiting) > ahead:
+            if len(waiting) > AHEAD * workers:
                 yield waiting.popleft()()
         while waiting:
             yield waiting.popleft()()

@@ -37,7 +37,6 @@ TRIES = 8  # of each view: places from which enough is seen
 TURNED = 0.3  # share of the views in which the object lies in any way
 CAMERAS, NOISE = (DepthCamera(), KINECT), (0.3, 1.5)  # and what their noise is scaled by
 POINTS, FEWER = 2048, 300  # of a cloud, as the pipeline takes them; half of the clouds have fewer
-FEWEST = 64
 MISSED = -(2**15)
 STEP = 2.0**-11  # of an image's radius, that depths are rounded to
 BLOBS, BLOB = 3, (2, 9)  # lost patches at most, pixels
@@ -107,11 +106,13 @@ def photograph(
         seed = int(rng.integers(2**31))
         pose = random_view(mesh, seed)
         points = camera.capture(mesh, pose, seed)
-        if len(points) >= FEWEST:
+        try:
             points, _ = clean_points(points)
-            there = mesh.copy().apply_transform(np.linalg.inv(pose))
-            return there, points[evenly(points, count, seed)].astype(np.float64)
-    raise InputError(f"mesh: fewer than {FEWEST} points seen from {TRIES} places")
+        except InputError:  # too little is seen
+            continue
+        there = mesh.copy().apply_transform(np.linalg.inv(pose))
+        return there, points[evenly(points, count, seed)].astype(np.float64)
+    raise InputError(f"mesh: too little is seen of it from {TRIES} places")
 
 
 def record_file(names: list[str], quiet: bool = False) -> Path:

@@ -19,8 +19,6 @@ from grasp_gen_core.objects.sight import SIZE, Sight
 
 BACKS = 6  # that an object may have
 SHARED = 0.8  # of the variance of how thick an object is, that is the same all over it
-# Temperature of the network's histograms: of families it never saw it is surer than it is right.
-DOUBT = 1.5
 PATCHES = 5  # along an image's side, in which the rest hangs together
 STEEPEST = 0.2  # cosine between ray and surface, at least
 REACH = 2.0  # grid steps from the front, by the image, within which the seen surface may be
@@ -191,7 +189,7 @@ class ByExitDepth:
         size = torch.tensor([[sight.radius], [sight.middle]], dtype=torch.float32)
         told = net(depth[None].to(device), *size.to(device))
         share = torch.from_numpy(mixed(self.count, seed)).float().to(device)
-        thickness = quantile(told.thickness[0] / DOUBT, net.edges, share) * sight.radius
+        thickness = quantile(told.thickness[0], net.edges, share) * sight.radius
         images = torch.cat([thickness, told.hit, told.front]).cpu().numpy()  # in one go
         thickness, (hit, front) = images[: self.count], images[self.count :]
         measured = ~np.isnan(sight.depth)
