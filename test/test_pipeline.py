@@ -12,6 +12,7 @@ from grasp_gen_core.data.perturbations import perturb
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.layer import GENERIC_HAND
 from grasp_gen_core.objects.camera import DepthCamera, random_view
+from grasp_gen_core.objects.distance import DistanceGrid, signed_distance
 from grasp_gen_core.objects.procedural import make_object
 from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.perception.plane import Plane
@@ -129,6 +130,22 @@ def test_camera_view_is_grasped_from_the_side_that_was_seen(pipeline):
     # The camera looks along +z in its own frame: hands come along it, not towards it.
     assert (grasps.approach[:4, 2] > -0.5).all()
     assert (grasps.vertices[..., 2] > 0.1).all()  # in the camera's frame, in front of it
+
+
+def test_hands_reach_what_an_object_is_taken_for_and_not_the_thickest_guess_alone(points):
+    """A bottle that may be 4 mm thinner or thicker: fingers close to what is likely."""
+    made = GraspPipeline(device="cpu")
+    bottle = make_object("bottle", 3)
+    between = DistanceGrid.from_mesh(bottle)
+    offsets = torch.tensor([-0.004, 0.0, 0.004])[:, None, None, None]
+    values = between.values[0].permute(0, 3, 2, 1) + offsets
+    several = DistanceGrid(values, between.lower, between.upper)
+    owned = made.hand.parts == torch.arange(5)[:, None]
+    gaps = []
+    for field in (between, several):
+        distance = signed_distance(bottle, made(points, num=12, field=field).vertices)
+        gaps.append(np.median([distance[:, finger].min(axis=1) for finger in owned.numpy()]))
+    assert gaps[0] - 0.003 < gaps[1] < gaps[0], gaps
 
 
 def test_left_hands_are_mirror_images(points):
