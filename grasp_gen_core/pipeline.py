@@ -289,8 +289,8 @@ class GraspPipeline:
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
         obstacles = None if around is None else Obstacles(around, frame, self.device)
         grid = grid.to(self.device)
-        object_ = (grid, grid.leaning(LEAN), shapes, objects)
-        scene = Scene(points, frame, cloud, outward, *object_, obstacles, up, notes)
+        taken_for = (grid, grid.leaning(LEAN), shapes, objects)
+        scene = Scene(points, frame, cloud, outward, *taken_for, obstacles, up, notes)
         self._lap("cloud")
         return scene
 
