@@ -78,7 +78,7 @@ class SceneSegmenter(Managed):
         for kind, topic, callback in (
             (PointCloud2, "scene_cloud", self._on_cloud),
             (Image, "depth_image", self._on_depth),
-            (CameraInfo, "camera_info", partial(setattr, self, "_info")),
+            (CameraInfo, "camera_info", self._on_info),
             (Image, "mask", self._on_mask),
         ):
             subscribe(self, kind, topic, callback, group)
@@ -88,7 +88,7 @@ class SceneSegmenter(Managed):
 
     def unload(self) -> None:
         """Forget what was seen."""
-        self._tracker, self._info, self._mask = Tracker(), None, None
+        self._tracker, self._mask = Tracker(), None
         self._images.clear()
 
     def served(self) -> str:
@@ -103,8 +103,16 @@ class SceneSegmenter(Managed):
     def _on_cloud(self, cloud: PointCloud2) -> None:
         self._take(Scene(cloud.header, partial(self._read_cloud, cloud)))
 
+    def _on_info(self, info: CameraInfo) -> None:
+        late, self._info = self._info is None and len(self._images), info
+        if late:
+            self._take_depth(self._images[-1])
+
     def _on_depth(self, image: Image) -> None:
         self._images.append(image)
+        self._take_depth(image)
+
+    def _take_depth(self, image: Image) -> None:
         if not self.count_publishers(self.resolve_topic_name("mask")):
             self._take_image(image, None)
         elif self._mask is not None and self._mask.header.stamp == image.header.stamp:
@@ -117,7 +125,7 @@ class SceneSegmenter(Managed):
                 self._take_image(image, mask)
 
     def _take_image(self, image: Image, mask: Image | None) -> None:
-        self._take(Scene(image.header, partial(self._read_depth, image, mask)))
+        self._take(Scene(image.header, partial(self._read_depth, image, self._info, mask)))
 
     def _serve_newest(self, scene: Scene, stop: Stop) -> None:
         self._state = "looking"
@@ -140,11 +148,11 @@ class SceneSegmenter(Managed):
         told = self.get_parameter("viewpoint").value or []
         return read_observation(cloud, (), told if sensor is None else sensor)
 
-    def _read_depth(self, image: Image, mask: Image | None) -> Observation:
-        if self._info is None:
+    def _read_depth(self, image: Image, info: CameraInfo | None, mask: Image | None) -> Observation:
+        if info is None:
             topic = self.resolve_topic_name("camera_info")
             raise InputError(f"depth_image: no camera_info has come on {topic} yet")
-        return Observation(read_depth(image, self._info, mask), viewpoint=np.zeros(3))
+        return Observation(read_depth(image, info, mask), viewpoint=np.zeros(3))
 
     def _look(self, scene: Scene) -> None:
         start, header = time.perf_counter(), scene.header

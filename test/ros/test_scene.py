@@ -68,15 +68,19 @@ def image(values: np.ndarray, encoding: str, header) -> Image:
     )
 
 
+def camera_info() -> CameraInfo:
+    arrays = read_npz(TABLE)
+    height, width = arrays["depth_mm"].shape
+    return CameraInfo(height=height, width=width, k=arrays["K"].ravel())
+
+
 def send_image(peer: Peer, mask: np.ndarray | None = None, metres: bool = False) -> ObjectClouds:
     """What comes of the sample scene as a depth image."""
-    arrays, header = read_npz(TABLE), new_header(FRAME)
-    depth = arrays["depth_mm"]
-    info = CameraInfo(height=depth.shape[0], width=depth.shape[1], k=arrays["K"].ravel())
+    depth, header = read_npz(TABLE)["depth_mm"], new_header(FRAME)
     if mask is not None:
         peer.publish("mask", image(mask.astype(np.uint8), "mono8", header))
     depth = (depth / np.float32(1000)).astype(np.float32) if metres else depth.astype(np.uint16)
-    peer.publish("camera_info", info)
+    peer.publish("camera_info", camera_info())
     peer.publish("depth_image", image(depth, "32FC1" if metres else "16UC1", header))
     return peer.wait_for("object_clouds", lambda m: m.header == header)
 
@@ -98,6 +102,23 @@ def test_a_depth_image_becomes_objects_on_a_plane(scene_peer: Peer, table: Segme
     assert texts == [str(number) for number in table.numbers]
     same = send_image(scene_peer, metres=True)
     assert [one.id for one in same.objects] == list(table.numbers)
+
+
+def test_an_image_waits_for_its_camera(namespace: str, tmp_path: Path, ros: None):
+    """Nothing says that camera_info comes first; a still camera sends one image only."""
+    name = f"{namespace}/late"
+    command = Command(tmp_path / "log", *ros_command("scene_segmenter", "-r", f"__ns:={name}"))
+    peer = Peer(name, of="scene_segmenter")
+    try:
+        peer.listen("object_clouds", ObjectClouds, LATCHED)
+        depth, header = read_npz(TABLE)["depth_mm"].astype(np.uint16), new_header(FRAME)
+        peer.publish("depth_image", image(depth, "16UC1", header))
+        command.wait_for_output("scene refused: depth_image: no camera_info has come on")
+        peer.publish("camera_info", camera_info())
+        assert peer.wait_for("object_clouds").header == header
+    finally:
+        peer.close()
+        assert command.interrupt() == 0, command.output
 
 
 def test_nobody_looks_outside_the_mask_or_the_region(scene_peer: Peer, table: Segmentation):
