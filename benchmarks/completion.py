@@ -139,7 +139,8 @@ def measure(networks: dict[str, str], which: str, case: tuple[str, trimesh.Trime
             continue
         backs = np.stack([exits(shape, rays) for shape in shapes])
         backs = np.where(np.isnan(backs), 1, backs)  # where nothing is drawn there is what was seen
-        low, middling, high = np.quantile(backs, [NEAR, 0.5, FAR], axis=0)
+        # Draws are spread as Hazen's formula has it: at 5, 15, ... 95 % of what is likely.
+        low, middling, high = np.quantile(backs, [NEAR, 0.5, FAR], axis=0, method="hazen")
         off = 1000 * (np.abs(middling - true) * depth)[known]
         row |= {
             f"{each}, depth of the back": float(off.mean()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from grasp_gen_core import defaults, refiners
-from grasp_gen_core.completion import Seen, get_completion
+from grasp_gen_core.completion import Belief, Seen, get_completion
 from grasp_gen_core.contact import choir
 from grasp_gen_core.contact.energies import misfit, walls_within
 from grasp_gen_core.contact.maps import contact_map
@@ -85,6 +86,7 @@ class Scene(NamedTuple):
         points: (N, 3) the points used, metres, in the caller's frame.
         frame: in which the rest is.
         cloud, normals: (N, 3) the points and their outward normals.
+        whole: (M, 3) points of all that it may be, None where nothing was guessed.
         grid: signed distance to the object, or to each of several that it may be.
         surface: signed distance to what hands act on, one for all that it may be.
         shapes: objects that it may be, in this frame, where some were drawn.
@@ -98,6 +100,7 @@ class Scene(NamedTuple):
     frame: Frame
     cloud: Tensor
     normals: Tensor
+    whole: Tensor | None
     grid: DistanceGrid | FieldInFrame
     surface: DistanceGrid | FieldInFrame
     shapes: tuple[trimesh.Trimesh, ...]
@@ -282,14 +285,16 @@ class GraspPipeline:
             eye = None
         if field is None:
             before = frame.into(around.neighbours) if around and len(around.neighbours) else None
-            grid, shapes, objects = self.complete(Seen(local, normals, eye, before), seed)
+            belief = self.complete(Seen(local, normals, eye, before), seed)
         else:
-            grid, shapes, objects = FieldInFrame(field, frame), (), None
+            belief = Belief(FieldInFrame(field, frame))
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
+        whole = belief.whole(local, MAX_POINTS, seed)
+        whole = None if whole is None else torch.from_numpy(whole).to(self.device)
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
         obstacles = None if around is None else Obstacles(around, frame, self.device)
-        grid = grid.to(self.device)
-        taken_for = (grid, grid.leaning(LEAN), shapes, objects)
+        grid = belief.field.to(self.device)
+        taken_for = (whole, grid, grid.leaning(LEAN), belief.shapes, belief.objects)
         scene = Scene(points, frame, cloud, outward, *taken_for, obstacles, up, notes)
         self._lap("cloud")
         return scene
@@ -351,15 +356,18 @@ class GraspPipeline:
             return self.assemble(mano[order], scene, score[order], metrics)
 
     def propose(self, scene: Scene, num: int, rng: torch.Generator) -> Tensor:
-        """(num * generator.proposals, 61) unrefined hands."""
+        """(B, 61) unrefined hands: `num * generator.proposals` for what was seen, and as many for
+        all that the object is taken for, by generators that don't know this otherwise."""
         surface = (scene.normals, scene.surface) if self.generator.knows_surface else ()
         surface += (scene.objects,) if self.generator.draws_objects else ()
-        portions = []
-        for first in range(0, num, self.portion):
+        clouds, portions = [scene.cloud], []
+        if scene.whole is not None and not surface:
+            clouds.append(scene.whole)
+        for cloud, first in product(clouds, range(0, num, self.portion)):
             heed()
             count = min(self.portion, num - first) * self.generator.proposals
             with torch.no_grad():
-                portions.append(self.generator.sample(scene.cloud, count, rng, *surface))
+                portions.append(self.generator.sample(cloud, count, rng, *surface))
         mano = torch.cat(portions)
         if not (self.hand.is_generic or self.generator.knows_surface):
             # Shape components mean something else in another hand's file: take its mean shape.

@@ -132,6 +132,24 @@ def test_camera_view_is_grasped_from_the_side_that_was_seen(pipeline):
     assert (grasps.vertices[..., 2] > 0.1).all()  # in the camera's frame, in front of it
 
 
+@pytest.mark.parametrize("family", ["mug", "box"])
+def test_hands_are_proposed_for_what_was_seen_and_for_all_that_the_object_may_be(pipeline, family):
+    """Those of the second kind know of the back: they are less deep in it."""
+    mesh = make_object(family, 3)
+    view = DepthCamera().capture(mesh, random_view(mesh, 2), 2)
+    scene = pipeline.look_at(view, 0, None)
+    assert torch.isin(scene.cloud, scene.whole).all(dim=1).float().mean() > 0.3
+    with torch.no_grad():
+        vertices, _ = pipeline.hand(pipeline.propose(scene, 8, torch.Generator().manual_seed(0)))
+        seen, whole = (-scene.grid(vertices)).amax(dim=1).chunk(2)
+    assert len(seen) == len(whole) == 8 * pipeline.generator.proposals
+    assert whole.mean() < 0.9 * seen.mean()
+    from_all_around = pipeline.look_at(sample_surface(mesh, 2000, 0)[0], 0, None)
+    assert from_all_around.whole is None
+    alone = pipeline.propose(from_all_around, 8, torch.Generator().manual_seed(0))
+    assert len(alone) == len(seen)
+
+
 def test_hands_reach_what_an_object_is_taken_for_and_not_the_thickest_guess_alone(points):
     """A bottle that may be 4 mm thinner or thicker: fingers close to what is likely."""
     made = GraspPipeline(device="cpu")

@@ -30,11 +30,14 @@ from grasp_gen_training.data import open_material
 from grasp_gen_training.kept import keep
 from grasp_gen_training.module import RecordData
 
-VERSION = 2  # of the records: one more when other code here makes others
+VERSION = 3  # of the records: one more when other code here makes others
 FIRST_SEED = 400_000
 VIEWS = 4  # of each object
 TRIES = 8  # of each view: places from which enough is seen
 TURNED = 0.3  # share of the views in which the object lies in any way
+# Families vary little about the sizes that shops sell: lest thicknesses be learned by heart, half
+# of the views are of objects stretched along each axis, by logarithms of that standard deviation.
+STRETCH, STRETCHED = 0.3, 1  # and what sets that stream of random numbers apart
 CAMERAS, NOISE = (DepthCamera(), KINECT), (0.3, 1.5)  # and what their noise is scaled by
 POINTS, FEWER = 2048, 300  # of a cloud, as the pipeline takes them; half of the clouds have fewer
 MISSED = -(2**15)
@@ -63,7 +66,16 @@ def make_record(name: str) -> np.ndarray:
     """(VIEWS,) records of one object; same name, same records."""
     family, _, number = name.partition(":")
     mesh, seed = procedural.make_object(family, int(number)), crc32(name.encode())
-    return np.stack([look(mesh, VIEWS * seed + view) for view in range(VIEWS)])
+    seeds = range(VIEWS * seed, VIEWS * (seed + 1))
+    return np.stack([look(stretched(mesh, seed), seed) for seed in seeds])
+
+
+def stretched(mesh: trimesh.Trimesh, seed: int) -> trimesh.Trimesh:
+    """A mesh, half the time with other proportions, by seed."""
+    rng = np.random.default_rng([seed, STRETCHED])
+    if rng.random() < 0.5:
+        return mesh
+    return mesh.copy().apply_scale(np.exp(STRETCH * rng.normal(size=3).clip(-2, 2)))
 
 
 def look(mesh: trimesh.Trimesh, seed: int) -> np.ndarray:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import trimesh
+from scipy.spatial import cKDTree
 
+from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
+from grasp_gen_core.objects.sampling import sample_surface
 from grasp_gen_core.objects.sight import Sight
 
 if TYPE_CHECKING:
     from grasp_gen_core.generators.shape_autoencoder import Objects
 
 PITCH = 0.004  # metres between the nodes of fields
+SAMPLED = 4096  # points of a guessed surface, of which those near what was seen are none of it
 
 
 class Seen(NamedTuple):
@@ -41,11 +45,26 @@ class Belief(NamedTuple):
         shapes: objects that may have been seen, likeliest first, metres, the cloud's frame; none
             where nothing was drawn.
         objects: what these were drawn as, None likewise.
+        guessed: (M, 3) points of its surface where it wasn't seen, by a middling guess, metres.
     """
 
     field: DistanceGrid
     shapes: tuple[trimesh.Trimesh, ...] = ()
     objects: Objects | None = None
+    guessed: np.ndarray = np.empty((0, 3), np.float32)
+
+    def whole(self, points: np.ndarray, count: int, seed: int) -> np.ndarray | None:
+        """At most `count` points of all of the surface, evenly, where some of it was guessed.
+
+        Args:
+            points: (N, 3) what was seen, metres.
+            count: of points.
+            seed: same seed, same points.
+        """
+        if not len(self.guessed):
+            return None
+        every = np.concatenate([points, self.guessed])
+        return every[evenly(every, count, seed)]
 
 
 Completion = Callable[[Seen, int], Belief]  # the second is a seed: same seed, same belief
@@ -57,6 +76,15 @@ def carved(guess: DistanceGrid, seen: Seen) -> DistanceGrid:
         return guess
     sight = Sight.of(seen.points, seen.eye, seen.before)
     return guess.without(sight.free(guess.nodes().numpy()))
+
+
+def unseen(shapes: Sequence[trimesh.Trimesh], seen: Seen, seed: int) -> np.ndarray:
+    """(M, 3) points of the first guess's surface away from what was seen, by seed."""
+    if not shapes:
+        return Belief._field_defaults["guessed"]
+    points, _ = sample_surface(shapes[0], SAMPLED, seed)
+    away, _ = cKDTree(seen.points).query(points, distance_upper_bound=PITCH)
+    return points[np.isinf(away)]
 
 
 def as_seen(seen: Seen, seed: int) -> Belief:

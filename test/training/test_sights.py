@@ -13,6 +13,7 @@ from grasp_gen_training.sights import (
     lose,
     make_record,
     sight_names,
+    stretched,
     turn,
 )
 
@@ -56,6 +57,18 @@ def test_what_is_seen_is_the_surface_but_for_noise_and_lost_edges():
         depth = record["middle"] + record["radius"] * STEP * record["seen"]
         off = np.abs(depth - first)[seen & hit]
         assert np.median(off) < 0.003 and np.quantile(off, 0.9) < 0.01
+
+
+def test_half_of_the_views_are_of_other_proportions():
+    cube = trimesh.creation.box([0.1] * 3)
+    extents = np.array([stretched(cube, seed).extents for seed in range(600)])
+    other = np.abs(extents - 0.1).max(axis=1) > 1e-9
+    assert 0.42 < other.mean() < 0.58
+    logs = np.log(extents[other] / 0.1)
+    np.testing.assert_allclose(np.cov(logs.T), 0.288**2 * np.eye(3), atol=0.02)
+    assert np.abs(logs).max() <= 0.6 + 1e-9
+    np.testing.assert_array_equal(stretched(cube, 3).vertices, stretched(cube, 3).vertices)
+    np.testing.assert_array_equal(cube.extents, 0.1)
 
 
 def test_patches_are_lost_half_the_time_and_nothing_else_changes():
