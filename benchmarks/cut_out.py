@@ -32,7 +32,8 @@ from grasp_gen_core.render import render_grasps
 from grasp_gen_core.types import Observation
 
 SCENES = ("learn3", "learn12")  # of boxes, none hidden by another
-IN_SCENE = "in the scene"  # with the evaluator, told of what stands around
+SHIPPED = "+ for the whole"  # the pipeline as it is
+IN_SCENE = "in the scene"  # the same, told of what stands around
 DEEP = 0.005  # metres
 UNSEEN = 0.01  # metres from all that was seen
 
@@ -55,8 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     cases = [case for case in real(arguments.scenes) if case.name in SCENES]
-    for way in tqdm(arguments.ways or ["symmetry", "+ evaluator", IN_SCENE]):
-        made = way_of("+ evaluator" if way == IN_SCENE else way)
+    for way in tqdm(arguments.ways or ["symmetry", SHIPPED, IN_SCENE]):
+        made = way_of(SHIPPED if way == IN_SCENE else way)
         for case in cases:
             seen = segment(case.points)
             for number in found(seen, case.truth):

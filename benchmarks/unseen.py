@@ -24,7 +24,7 @@ import trimesh
 from tqdm import tqdm
 
 from grasp_gen_core import pipeline as grasping
-from grasp_gen_core.completion import by_symmetry, get_completion
+from grasp_gen_core.completion import Belief, Seen, get_completion
 from grasp_gen_core.metrics.grasp_success import HELD, ClosingTest
 from grasp_gen_core.metrics.penetration_volume import penetration_volume_cm3
 from grasp_gen_core.metrics.quality_index import VOLUME_WEIGHT
@@ -43,23 +43,28 @@ RESAMPLED, INTERVAL = 10_000, (5, 95)
 
 
 class Way(NamedTuple):
-    """What an object is taken for, how far hands lean to deeper backs, and what ranks."""
+    """What an object is taken for, how far hands lean to deeper backs, what ranks and proposes."""
 
     completion: str
     sees: bool = True  # whether it's known where the camera stood
     lean: float = grasping.LEAN
-    ranking: str = "formula"
+    ranking: str = "evaluator"
+    whole: bool = True  # whether half of the hands are proposed for what was drawn
+    behind: float = grasping.BEHIND
 
 
+OLD = {"ranking": "formula", "whole": False, "behind": 0.0}
 WAYS = {
-    "symmetry": Way("symmetry", sees=False),
-    "+ viewpoint": Way("symmetry"),
-    "+ several backs": Way("exit_depth", lean=0.0),
-    "+ refiner": Way("exit_depth"),
-    "+ evaluator": Way("exit_depth", ranking="evaluator"),
-    "volume, evaluator": Way("volume", ranking="evaluator"),
-    "symmetry, evaluator": Way("symmetry", ranking="evaluator"),
-    "known": Way("none", ranking="evaluator"),
+    "symmetry": Way("symmetry", sees=False, **OLD),
+    "+ viewpoint": Way("symmetry", **OLD),
+    "+ several backs": Way("exit_depth", lean=0.0, **OLD),
+    "+ refiner": Way("exit_depth", **OLD),
+    "+ evaluator": Way("exit_depth", whole=False, behind=0.0),
+    "+ from the seen side": Way("exit_depth", whole=False),
+    "+ for the whole": Way("exit_depth"),
+    "volume, evaluator": Way("volume"),
+    "symmetry, evaluator": Way("symmetry"),
+    "known": Way("none"),
 }
 
 
@@ -72,10 +77,14 @@ def way_of(way: str) -> GraspPipeline:
     """The pipeline that guesses, refines and ranks in one of WAYS."""
     setting = WAYS[way]
     made = pipeline(setting.ranking)
-    made.complete = get_completion(setting.completion, made.hand)
-    if not setting.sees:
-        made.complete = lambda seen, seed: by_symmetry(seen._replace(eye=None), seed)
-    grasping.LEAN = setting.lean
+    complete = get_completion(setting.completion, made.hand)
+
+    def guess(seen: Seen, seed: int) -> Belief:
+        belief = complete(seen if setting.sees else seen._replace(eye=None), seed)
+        return belief if setting.whole else belief._replace(shapes=())
+
+    made.complete = guess
+    grasping.LEAN, grasping.BEHIND = setting.lean, setting.behind
     return made
 
 

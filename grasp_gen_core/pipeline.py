@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,6 +67,7 @@ BACK_OFF = 0.08  # metres between pre-grasp and grasp
 # too early: hands act on a surface that lies so many standard deviations deeper than the mean.
 # Of 0, 0.3, 0.5, 0.6 and 1 about the best on held-out families.
 LEAN = 0.5
+BEHIND = 30  # cost of coming from where nobody saw the object, beside that of a misfit
 CUT = 0.3  # cost of a square centimetre of walls within a hand, beside that of a misfit
 BLOCKED = 1e3  # cost of a metre in what stands around a hand, beside that of a misfit
 UNREACHABLE = 1e-3  # score of a grasp that can't be reached, at most
@@ -86,7 +86,7 @@ class Scene(NamedTuple):
         points: (N, 3) the points used, metres, in the caller's frame.
         frame: in which the rest is.
         cloud, normals: (N, 3) the points and their outward normals.
-        whole: (M, 3) points of all that it may be, None where nothing was guessed.
+        whole: (M, 3) points of all of the first of `shapes`, None where none was drawn.
         grid: signed distance to the object, or to each of several that it may be.
         surface: signed distance to what hands act on, one for all that it may be.
         shapes: objects that it may be, in this frame, where some were drawn.
@@ -356,18 +356,21 @@ class GraspPipeline:
             return self.assemble(mano[order], scene, score[order], metrics)
 
     def propose(self, scene: Scene, num: int, rng: torch.Generator) -> Tensor:
-        """(B, 61) unrefined hands: `num * generator.proposals` for what was seen, and as many for
-        all that the object is taken for, by generators that don't know this otherwise."""
+        """(num * generator.proposals, 61) unrefined hands.
+
+        Half of them for the whole of what was drawn, by generators that don't know it otherwise.
+        """
         surface = (scene.normals, scene.surface) if self.generator.knows_surface else ()
         surface += (scene.objects,) if self.generator.draws_objects else ()
-        clouds, portions = [scene.cloud], []
-        if scene.whole is not None and not surface:
-            clouds.append(scene.whole)
-        for cloud, first in product(clouds, range(0, num, self.portion)):
+        portions = []
+        for first in range(0, num, self.portion):
             heed()
             count = min(self.portion, num - first) * self.generator.proposals
+            half = 0 if scene.whole is None or surface else count // 2
             with torch.no_grad():
-                portions.append(self.generator.sample(cloud, count, rng, *surface))
+                portions.append(self.generator.sample(scene.cloud, count - half, rng, *surface))
+                if half:
+                    portions.append(self.generator.sample(scene.whole, half, rng))
         mano = torch.cat(portions)
         if not (self.hand.is_generic or self.generator.knows_surface):
             # Shape components mean something else in another hand's file: take its mean shape.
@@ -378,15 +381,13 @@ class GraspPipeline:
         return mano
 
     def promising(self, mano: Tensor, scene: Scene, num: int) -> Tensor:
-        """(num, 61) the hands that need least refinement: near the surface, not in the object.
-
-        Those that can't get there come last.
-        """
+        """(num, 61) the hands that need least refinement; blocked ones come last."""
         with torch.no_grad():
             vertices, joints = self.hand(mano)
-            cost = misfit(vertices, scene.grid, self.hand.regions)
-            fingers, palm = walls_within(joints, scene.grid, self.hand.regions)
+            cost = misfit(vertices, scene.surface, self.hand.regions)
+            fingers, palm = walls_within(joints, scene.surface, self.hand.regions)
             cost += CUT * (fingers + 5 * palm)
+            cost += BEHIND * (self.approach(mano) @ scene.normals.mean(dim=0)).clamp(min=0)
             if scene.obstacles is not None:
                 cost = cost + BLOCKED * (self.blocked(mano, scene.obstacles) - FREE).clamp(min=0)
         return mano[cost.argsort(stable=True)[:num]]

@@ -62,4 +62,4 @@ def by_symmetry(seen: Seen, seed: int) -> Belief:
         for guess in [*guesses[::-1], (whole, whole_normals)]
     ]
     guessed = several[0].beside(several[1:]) if guesses else several[0]
-    return Belief(carved(guessed, seen).union(known), guessed=whole[len(seen.points) :])
+    return Belief(carved(guessed, seen).union(known))

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.special import ndtr, ndtri
 from torch.nn import functional
 
-from grasp_gen_core.completion.belief import PITCH, Belief, Completion, Seen, middling_first, unseen
+from grasp_gen_core.completion.belief import PITCH, Belief, Completion, Seen, middling_first
 from grasp_gen_core.completion.exit_depth import ExitDepth
 from grasp_gen_core.generators.layers.unet import quantile
 from grasp_gen_core.objects.distance import DistanceGrid, near_surface, nodes_around
@@ -175,8 +175,7 @@ class ByExitDepth:
         if seen.eye is None:
             return self.otherwise(seen, seed)
         backs = self.draw(seen, seed)
-        field, shapes = backs.field(seen.points, seen.normals), backs.shapes()
-        return Belief(field, shapes, guessed=unseen(shapes, seen, seed))
+        return Belief(backs.field(seen.points, seen.normals), backs.shapes())
 
     @torch.no_grad()
     def draw(self, seen: Seen, seed: int) -> Backs:

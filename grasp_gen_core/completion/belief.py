@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,25 +45,26 @@ class Belief(NamedTuple):
         shapes: objects that may have been seen, likeliest first, metres, the cloud's frame; none
             where nothing was drawn.
         objects: what these were drawn as, None likewise.
-        guessed: (M, 3) points of its surface where it wasn't seen, by a middling guess, metres.
     """
 
     field: DistanceGrid
     shapes: tuple[trimesh.Trimesh, ...] = ()
     objects: Objects | None = None
-    guessed: np.ndarray = np.empty((0, 3), np.float32)
 
     def whole(self, points: np.ndarray, count: int, seed: int) -> np.ndarray | None:
-        """At most `count` points of all of the surface, evenly, where some of it was guessed.
+        """At most `count` points, evenly, of what was seen and of the rest of the first shape.
 
         Args:
             points: (N, 3) what was seen, metres.
             count: of points.
             seed: same seed, same points.
+
+        Returns:
+            (M, 3), None where nothing was drawn.
         """
-        if not len(self.guessed):
+        if not self.shapes:
             return None
-        every = np.concatenate([points, self.guessed])
+        every = np.concatenate([points, unseen(self.shapes[0], points, seed)])
         return every[evenly(every, count, seed)]
 
 
@@ -78,13 +79,11 @@ def carved(guess: DistanceGrid, seen: Seen) -> DistanceGrid:
     return guess.without(sight.free(guess.nodes().numpy()))
 
 
-def unseen(shapes: Sequence[trimesh.Trimesh], seen: Seen, seed: int) -> np.ndarray:
-    """(M, 3) points of the first guess's surface away from what was seen, by seed."""
-    if not shapes:
-        return Belief._field_defaults["guessed"]
-    points, _ = sample_surface(shapes[0], SAMPLED, seed)
-    away, _ = cKDTree(seen.points).query(points, distance_upper_bound=PITCH)
-    return points[np.isinf(away)]
+def unseen(shape: trimesh.Trimesh, points: np.ndarray, seed: int) -> np.ndarray:
+    """(M, 3) points of a shape's surface away from those that were seen (N, 3), by seed."""
+    every, _ = sample_surface(shape, SAMPLED, seed)
+    away, _ = cKDTree(points).query(every, distance_upper_bound=PITCH)
+    return every[np.isinf(away)]
 
 
 def as_seen(seen: Seen, seed: int) -> Belief:

@@ -6,15 +6,7 @@ import numpy as np
 import torch
 import trimesh
 
-from grasp_gen_core.completion.belief import (
-    PITCH,
-    Belief,
-    Completion,
-    Seen,
-    as_seen,
-    carved,
-    unseen,
-)
+from grasp_gen_core.completion.belief import PITCH, Belief, Completion, Seen, as_seen, carved
 from grasp_gen_core.errors import InputError
 from grasp_gen_core.generators.jhod import JHOD, OBJECTS
 from grasp_gen_core.generators.shape_autoencoder import Objects
@@ -43,12 +35,11 @@ class Drawn:
         if np.linalg.norm(seen.normals.mean(axis=0)) <= OPEN:
             return believed
         objects, shapes = self.draw(seen.points, seen.normals, seed)
-        believed = believed._replace(shapes=tuple(shapes), objects=objects)
-        if not shapes or self.otherwise:
-            return believed
-        several = DistanceGrid.from_meshes(shapes[:OBJECTS], pitch=PITCH)
-        field = carved(several, seen).union(believed.field)
-        return believed._replace(field=field, guessed=unseen(shapes, seen, seed))
+        field = believed.field
+        if shapes and not self.otherwise:
+            several = DistanceGrid.from_meshes(shapes[:OBJECTS], pitch=PITCH)
+            field = carved(several, seen).union(field)
+        return Belief(field, tuple(shapes), objects)
 
     @torch.no_grad()
     def draw(

@@ -19,15 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from grasp_gen_core.completion.backs import distances
-from grasp_gen_core.completion.belief import (
-    PITCH,
-    Belief,
-    Seen,
-    as_seen,
-    carved,
-    middling_first,
-    unseen,
-)
+from grasp_gen_core.completion.belief import PITCH, Belief, Seen, as_seen, carved, middling_first
 from grasp_gen_core.generators.layers.unet import UNet, quantile
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.distance import DistanceGrid, near_surface, nodes_around
@@ -167,12 +159,11 @@ class ByVolume:
         self.network, self.count = network, count
 
     def __call__(self, seen: Seen, seed: int) -> Belief:
-        """What the object is taken for, see `completion.Completion`."""
+        """What the object is taken for, see `completion.Completion`; the seed isn't used."""
         if np.linalg.norm(seen.normals.mean(axis=0)) <= OPEN:
             return as_seen(seen, seed)
         field = carved(self.field(seen.points, seen.normals), seen)
-        shapes = meshes(field)
-        return Belief(field, shapes, guessed=unseen(shapes, seen, seed))
+        return Belief(field, meshes(field))
 
     @torch.no_grad()
     def field(self, points: np.ndarray, normals: np.ndarray) -> DistanceGrid:

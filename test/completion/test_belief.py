@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
-from grasp_gen_core.completion import NAMES, Belief, Seen, as_seen, get_completion
+from grasp_gen_core.completion import Belief, Seen, as_seen, get_completion
 from grasp_gen_core.completion.belief import PITCH, unseen
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.objects.clouds import even_surface
@@ -25,15 +25,14 @@ def half_ball() -> Seen:
 
 
 def test_of_a_ball_half_of_which_is_seen_the_other_half_is_unseen(half_ball):
-    guessed = unseen((BALL,), half_ball, 0)
+    guessed = unseen(BALL, half_ball.points, 0)
     assert -RADIUS < guessed[:, 2].min() < -0.98 * RADIUS and guessed[:, 2].max() < 0
     assert cKDTree(half_ball.points).query(guessed)[0].min() > PITCH
     np.testing.assert_allclose(np.linalg.norm(guessed, axis=1), RADIUS, rtol=2e-3)
-    assert unseen((), half_ball, 0).shape == (0, 3)
 
 
 def test_the_whole_is_as_dense_where_it_is_guessed(half_ball):
-    belief = Belief(as_seen(half_ball, 0).field, guessed=unseen((BALL,), half_ball, 0))
+    belief = Belief(as_seen(half_ball, 0).field, (BALL,))
     whole = belief.whole(half_ball.points, 1000, 0)
     assert 800 < len(whole) <= 1000
     behind = (whole[:, 2] < -PITCH).mean()
@@ -41,7 +40,7 @@ def test_the_whole_is_as_dense_where_it_is_guessed(half_ball):
     assert as_seen(half_ball, 0).whole(half_ball.points, 1000, 0) is None
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
+@pytest.mark.parametrize("name", ["exit_depth", "volume", "jhod"])
 def test_what_is_guessed_is_near_what_nobody_saw(name):
     mesh = make_object("bottle", 5)
     view = view_object(mesh, "camera", 1024, 5)
