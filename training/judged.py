@@ -38,7 +38,7 @@ from grasp_gen_training.shapes import shape_mesh
 if TYPE_CHECKING:
     from grasp_gen_core.types import GraspSet
 
-VERSION = 6  # of the records: one more when other code here makes others
+VERSION = 7  # of the records: one more when other code here makes others
 FIRST_SEED = 200_000
 VIEWS = ("camera", "full", "camera", "mask50", "camera", "mask90")  # in turn
 POINTS = 4096  # of a view, as in evaluation

@@ -104,8 +104,8 @@ class Backs(NamedTuple):
         code, other = edges @ [2 * count, 1], edges @ [1, 2 * count]
         rim = edges[~np.isin(code, other)]
         walls = [
-            np.column_stack([rim, rim[:, 1] + count])[:, [1, 0, 2]],
-            np.column_stack([rim[:, 0], rim[:, 1] + count, rim[:, 0] + count]),
+            np.column_stack([rim, rim + count])[:, [1, 0, 3]],
+            np.column_stack([rim, rim + count])[:, [0, 2, 3]],
         ]
         faces = np.concatenate([sheet, sheet[:, ::-1] + count, *walls])
         return trimesh.Trimesh(vertices, faces, process=False)
