@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import trimesh
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -28,7 +26,7 @@ from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import FieldInFrame, Frame
-from grasp_gen_core.objects.sampling import OPEN, origin_may_be_camera, outward_normals
+from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
 from grasp_gen_core.objects.sight import sees
 from grasp_gen_core.perception import upwards
 from grasp_gen_core.ranking import get_evaluator
@@ -36,6 +34,7 @@ from grasp_gen_core.ranking.collision import FREE, Obstacles, Surroundings, way
 from grasp_gen_core.ranking.evidence import Evidence, gather
 from grasp_gen_core.ranking.formula import score_grasps
 from grasp_gen_core.runtime import few_threads, select_device, version
+from grasp_gen_core.scene import Scene
 from grasp_gen_core.stopping import Stop, heed, stopped_by
 from grasp_gen_core.types import (
     BETAS,
@@ -49,9 +48,6 @@ from grasp_gen_core.types import (
     lean,
     retreat,
 )
-
-if TYPE_CHECKING:
-    from grasp_gen_core.generators.shape_autoencoder import Objects
 
 MOST = 1024  # grasps in a call
 FARTHEST = 1.0  # metres between the object and a hand that is to be refined
@@ -77,37 +73,6 @@ UNREACHABLE = 1e-3  # score of a grasp that can't be reached, at most
 OPTIONS = ("generator", "refiner", "device", "hand", "side", "reposition", "sampling", "contact")
 OPTIONS += ("completion", "ranking")
 CONTACTS = ("distance", "gaussians")
-
-
-class Scene(NamedTuple):
-    """An object as it was seen, in a frame of its own, for right hands.
-
-    Attributes:
-        points: (N, 3) the points used, metres, in the caller's frame.
-        frame: in which the rest is.
-        cloud, normals: (N, 3) the points and their outward normals.
-        whole: (M, 3) points of all of the first of `shapes`, None where none was drawn.
-        grid: signed distance to the object, or to each of several that it may be.
-        surface: signed distance to what hands act on, one for all that it may be.
-        shapes: objects that it may be, in this frame, where some were drawn.
-        objects: the same as they were drawn.
-        obstacles: what stands around it, where that is known.
-        up: (3,) unit vector against gravity, in the caller's frame, None where that isn't known.
-        notes: on what was given.
-    """
-
-    points: np.ndarray
-    frame: Frame
-    cloud: Tensor
-    normals: Tensor
-    whole: Tensor | None
-    grid: DistanceGrid | FieldInFrame
-    surface: DistanceGrid | FieldInFrame
-    shapes: tuple[trimesh.Trimesh, ...]
-    objects: Objects | None
-    obstacles: Obstacles | None
-    up: np.ndarray | None
-    notes: list[str]
 
 
 class GraspPipeline:
@@ -209,8 +174,8 @@ class GraspPipeline:
             if progress is not None:
                 progress("generate", None)
             mano = self.propose(seen, num, rng)
-            in_part = seen.normals.mean(dim=0).norm() > OPEN
-            mano = self.promising(mano, seen, num * (REFINED_OF_PART if in_part else REFINED))
+            times = REFINED_OF_PART if seen.toward.any() else REFINED
+            mano = self.promising(mano, seen, num * times)
             self._lap("generate")
             return self.finish(mano, seen, seed, num, progress)
 
@@ -387,7 +352,7 @@ class GraspPipeline:
             cost = misfit(vertices, scene.surface, self.hand.regions)
             fingers, palm = walls_within(joints, scene.surface, self.hand.regions)
             cost += CUT * (fingers + 5 * palm)
-            cost += BEHIND * (self.approach(mano) @ scene.normals.mean(dim=0)).clamp(min=0)
+            cost += BEHIND * (self.approach(mano) @ scene.toward).clamp(min=0)
             if scene.obstacles is not None:
                 cost = cost + BLOCKED * (self.blocked(mano, scene.obstacles) - FREE).clamp(min=0)
         return mano[cost.argsort(stable=True)[:num]]
