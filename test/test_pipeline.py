@@ -150,6 +150,18 @@ def test_hands_are_proposed_for_what_was_seen_and_for_all_that_the_object_may_be
     assert len(alone) == 2 * len(seen)
 
 
+def test_hands_from_where_nobody_saw_the_object_are_refined_last(pipeline, points):
+    mesh = make_object("mug", 5)
+    view = DepthCamera().capture(mesh, random_view(mesh, 2), 2)
+    scene = pipeline.look_at(view, 0, None)
+    hands = pipeline.propose(scene, 16, torch.Generator().manual_seed(0))
+    chosen = pipeline.promising(hands, scene, 32)
+    from_behind = [(pipeline.approach(one) @ scene.toward > 0.1).float() for one in (hands, chosen)]
+    assert from_behind[0].mean() > 0.2 and from_behind[1].mean() < 0.1
+    assert torch.isin(chosen, hands).all() and len(chosen) == 32
+    assert not pipeline.look_at(points, 0, None).toward.any()  # all around there is no behind
+
+
 def test_hands_reach_what_an_object_is_taken_for_and_not_the_thickest_guess_alone(points):
     """A bottle that may be 4 mm thinner or thicker: fingers close to what is likely."""
     made = GraspPipeline(device="cpu")
