@@ -26,7 +26,7 @@ from grasp_gen_core.objects.cleaning import clean_points
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import FieldInFrame, Frame
-from grasp_gen_core.objects.sampling import origin_may_be_camera, outward_normals
+from grasp_gen_core.objects.sampling import OPEN, origin_may_be_camera, outward_normals
 from grasp_gen_core.objects.sight import sees
 from grasp_gen_core.perception import upwards
 from grasp_gen_core.ranking import get_evaluator
@@ -254,12 +254,14 @@ class GraspPipeline:
         else:
             belief = Belief(FieldInFrame(field, frame))
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
-        whole = belief.whole(local, MAX_POINTS, seed)
-        whole = None if whole is None else torch.from_numpy(whole).to(self.device)
+        toward = outward.mean(dim=0) * float(np.linalg.norm(normals.mean(axis=0)) > OPEN)
+        whole = None
+        if belief.shapes and not (self.generator.knows_surface or self.generator.draws_objects):
+            whole = belief.whole(local, MAX_POINTS, seed).to(self.device)
         notes = list(dict.fromkeys([*seen.notes, *notes]))  # a file's are found twice
         obstacles = None if around is None else Obstacles(around, frame, self.device)
         grid = belief.field.to(self.device)
-        taken_for = (whole, grid, grid.leaning(LEAN), belief.shapes, belief.objects)
+        taken_for = (toward, whole, grid, grid.leaning(LEAN), belief.shapes, belief.objects)
         scene = Scene(points, frame, cloud, outward, *taken_for, obstacles, up, notes)
         self._lap("cloud")
         return scene
@@ -331,7 +333,7 @@ class GraspPipeline:
         for first in range(0, num, self.portion):
             heed()
             count = min(self.portion, num - first) * self.generator.proposals
-            half = 0 if scene.whole is None or surface else count // 2
+            half = 0 if scene.whole is None else count // 2
             with torch.no_grad():
                 portions.append(self.generator.sample(scene.cloud, count - half, rng, *surface))
                 if half:

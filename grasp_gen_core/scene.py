@@ -10,7 +10,6 @@ from torch import Tensor
 
 from grasp_gen_core.objects.distance import DistanceGrid
 from grasp_gen_core.objects.frame import FieldInFrame, Frame
-from grasp_gen_core.objects.sampling import OPEN
 from grasp_gen_core.ranking.collision import Obstacles
 
 if TYPE_CHECKING:
@@ -24,7 +23,9 @@ class Scene(NamedTuple):
         points: (N, 3) the points used, metres, in the caller's frame.
         frame: in which the rest is.
         cloud, normals: (N, 3) the points and their outward normals.
-        whole: (M, 3) points of all of the first of `shapes`, None where none was drawn.
+        toward: (3,) mean normal of what was seen; zero where that is all around.
+        whole: (M, 3) points of all of the first of `shapes`, None where none was drawn,
+            and for generators that know the object otherwise.
         grid: signed distance to the object, or to each of several that it may be.
         surface: signed distance to what hands act on, one for all that it may be.
         shapes: objects that it may be, in this frame, where some were drawn.
@@ -38,6 +39,7 @@ class Scene(NamedTuple):
     frame: Frame
     cloud: Tensor
     normals: Tensor
+    toward: Tensor
     whole: Tensor | None
     grid: DistanceGrid | FieldInFrame
     surface: DistanceGrid | FieldInFrame
@@ -46,9 +48,3 @@ class Scene(NamedTuple):
     obstacles: Obstacles | None
     up: np.ndarray | None
     notes: list[str]
-
-    @property
-    def toward(self) -> Tensor:
-        """(3,) mean normal of what was seen; zero where that is all around."""
-        mean = self.normals.mean(dim=0)
-        return mean * (mean.norm() > OPEN)

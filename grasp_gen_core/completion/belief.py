@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 import trimesh
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from grasp_gen_core.objects.clouds import evenly
 from grasp_gen_core.objects.distance import DistanceGrid
@@ -51,21 +53,16 @@ class Belief(NamedTuple):
     shapes: tuple[trimesh.Trimesh, ...] = ()
     objects: Objects | None = None
 
-    def whole(self, points: np.ndarray, count: int, seed: int) -> np.ndarray | None:
-        """At most `count` points, evenly, of what was seen and of the rest of the first shape.
+    def whole(self, points: np.ndarray, count: int, seed: int) -> Tensor:
+        """At most `count` points (M, 3), evenly, of what was seen and the rest of the first shape.
 
         Args:
             points: (N, 3) what was seen, metres.
             count: of points.
             seed: same seed, same points.
-
-        Returns:
-            (M, 3), None where nothing was drawn.
         """
-        if not self.shapes:
-            return None
         every = np.concatenate([points, unseen(self.shapes[0], points, seed)])
-        return every[evenly(every, count, seed)]
+        return torch.from_numpy(every[evenly(every, count, seed)])
 
 
 Completion = Callable[[Seen, int], Belief]  # the second is a seed: same seed, same belief

@@ -10,6 +10,7 @@ from scipy.spatial import Delaunay, QhullError, cKDTree
 
 SIZE = 64  # pixels of an image's side
 MARGIN = 1.1  # how much wider the image is than what is seen
+FARTHEST = 10.0  # metres that depth cameras see
 FACING = 0.9  # share of the normals that face the camera in a camera's view
 LAYER = 0.15  # of the object's radius, from the nearest on, that is one surface in a pixel
 FILLED = 0.9  # point spacings, or this many pixels at least, from a pixel that a point fills
@@ -142,5 +143,6 @@ class Sight(NamedTuple):
 
 
 def sees(points: np.ndarray, normals: np.ndarray, eye: np.ndarray) -> bool:
-    """Whether points (N, 3) with outward normals (N, 3) are what is seen from an eye (3,)."""
-    return float((np.einsum("nd,nd->n", eye - points, normals) > 0).mean()) > FACING
+    """Whether points (N, 3) with outward normals (N, 3) are what a camera at (3,) sees."""
+    near = np.linalg.norm(eye - points, axis=1).min() < FARTHEST  # not a map's origin
+    return near and float((np.einsum("nd,nd->n", eye - points, normals) > 0).mean()) > FACING

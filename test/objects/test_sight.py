@@ -102,6 +102,11 @@ def test_what_something_else_hides_is_not_free():
     assert not Sight.of(seen, EYE, bar - 4 * RADIUS * EYE / np.linalg.norm(EYE)).covered.any()
 
 
+def test_a_maps_origin_is_no_camera():
+    eye = np.array([0.0, 0.0, 1e6])
+    assert not sees(*ball_seen_from(eye), eye)
+
+
 @pytest.mark.parametrize("away", [0.3, 2.0])
 def test_only_what_faces_the_eye_is_its_view(away):
     eye = np.array([0.0, 0.0, away])
