@@ -254,6 +254,7 @@ class GraspPipeline:
         else:
             belief = Belief(FieldInFrame(field, frame))
         cloud, outward = (torch.from_numpy(one).to(self.device) for one in (local, normals))
+        # Whether it's all around is asked on the host: no wait for the device.
         toward = outward.mean(dim=0) * float(np.linalg.norm(normals.mean(axis=0)) > OPEN)
         whole = None
         if belief.shapes and not (self.generator.knows_surface or self.generator.draws_objects):
@@ -348,7 +349,7 @@ class GraspPipeline:
         return mano
 
     def promising(self, mano: Tensor, scene: Scene, num: int) -> Tensor:
-        """(num, 61) the hands that need least refinement; blocked ones come last."""
+        """(num, 61) the hands that need least refinement, those from behind or blocked last."""
         with torch.no_grad():
             vertices, joints = self.hand(mano)
             cost = misfit(vertices, scene.surface, self.hand.regions)

@@ -144,5 +144,6 @@ class Sight(NamedTuple):
 
 def sees(points: np.ndarray, normals: np.ndarray, eye: np.ndarray) -> bool:
     """Whether points (N, 3) with outward normals (N, 3) are what a camera at (3,) sees."""
-    near = np.linalg.norm(eye - points, axis=1).min() < FARTHEST  # not a map's origin
-    return near and float((np.einsum("nd,nd->n", eye - points, normals) > 0).mean()) > FACING
+    if np.linalg.norm(eye - points, axis=1).min() > FARTHEST:  # such as a map's origin
+        return False
+    return float((np.einsum("nd,nd->n", eye - points, normals) > 0).mean()) > FACING
