@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -39,7 +37,7 @@ from grasp_gen_core.metrics.sim_displacement import NEEDS_BULLET, has_bullet
 from grasp_gen_core.metrics.time_s import time_s
 from grasp_gen_core.objects.meshes import load_mesh, mesh_files, solid
 from grasp_gen_core.objects.views import VIEWS, view_object
-from grasp_gen_core.parallel import run_in_order
+from grasp_gen_core.parallel import Workers
 from grasp_gen_core.pipeline import OPTIONS, GraspPipeline
 from grasp_gen_core.runtime import select_device
 from grasp_gen_core.synthesis.optimise import Target
@@ -48,7 +46,7 @@ from grasp_gen_core.types import SIDES, read_npz
 POINTS = 4096  # of an object's view; the pipeline thins them evenly
 FID_REFERENCE = 200  # grasps of the reference dataset whose pictures are compared with
 VERSIONS = ("grasp-gen", "mujoco", "open3d", "pybullet", "scikit-learn", "torch")
-AT_ONCE = 16  # grasps of a file that one process measures
+AT_ONCE = 10  # grasps that one process measures, at most
 
 # Hands to take pictures of: vertices, closed faces, joints, and their object.
 Seen = tuple[np.ndarray, np.ndarray, np.ndarray, trimesh.Trimesh]
@@ -152,7 +150,8 @@ def evaluate(
 ) -> Evaluation:
     """Generate or refine grasps of every object of a folder, and measure them.
 
-    Objects are spread over processes of one torch thread each; how many makes no difference.
+    Objects, then portions of their grasps, are spread over processes of one torch thread each; how
+    many makes no difference. On a GPU this process makes the grasps of one object after the other.
 
     Args:
         folder: mesh files, metres, all of them solids, or repairable; to refine, a dataset, of
@@ -176,15 +175,19 @@ def evaluate(
     items = _held_out_grasps(folder, settings) if settings.task == "refine" else _meshes(folder)
     references = _reference_grasps(settings.reference, settings.seed) if settings.reference else []
     extractor = get_extractor(settings.inception).name if references else None
-    spread = partial(_spread, device=device, ray_address=ray_address, quiet=quiet)
-
-    measured = spread(partial(_evaluate_object, settings), items, "evaluate")
-    result = assemble(measured, settings.protocol, settings.seed)
-    result.seconds = float(np.median([one.seconds for one in measured]))
-    if references:
-        looks = spread(partial(_look, settings.inception), references, "reference")
-        shown = np.concatenate([one.features for one in measured])
-        result.results["summary"]["fid"] = fid(shown, np.concatenate(looks))
+    make = partial(_make_object, settings)
+    with Workers(os.cpu_count() or 1, ray_address=ray_address) as workers:
+        here = device.type == "cuda" and ray_address is None
+        made = map(make, items) if here else workers.run(make, items)
+        made = list(tqdm(made, "make", len(items), unit="object", disable=quiet))
+        _measure(workers, settings.protocol, made, quiet)
+        result = assemble(made, settings.protocol, settings.seed)
+        result.seconds = float(np.median([one.seconds for one in made]))
+        if references:
+            looks = workers.run(partial(_look, settings.inception), references)
+            looks = list(tqdm(looks, "reference", len(references), disable=quiet))
+            shown = np.concatenate([one.features for one in made])
+            result.results["summary"]["fid"] = fid(shown, np.concatenate(looks))
     result.results["config"] = {
         **asdict(settings),
         "device": device.type,
@@ -226,13 +229,10 @@ def score(
     hands = HandMeshes.load(grasps, model, centre)
     wanted = None if reference is None else HandMeshes.load(reference, model, centre)
     against = {} if wanted is None else _against(hands, wanted, body, str(reference))
-    parts = [(hands[i : i + AT_ONCE], body) for i in range(0, len(hands), AT_ONCE)]
-    task, sizes = partial(_measure, protocol), [len(part) for part, _ in parts]
-    cpu = torch.device("cpu")
-    measured = _spread(task, parts, "measure", cpu, None, quiet, sizes, "grasp")
-    numbers = {n: np.concatenate([part[n] for part in measured]) for n in measured[0]} | against
     notes = [*hands.notes, *repairs, *measures.notes(body)]
-    one = Measured(Path(mesh).stem, body, hands, numbers, notes)
+    one = Measured(Path(mesh).stem, body, hands, against, notes)
+    with Workers(os.cpu_count() or 1) as workers:
+        _measure(workers, protocol, [one], quiet)
     result = assemble([one], protocol, seed)
     result.results["config"] = {
         "grasps": str(grasps),
@@ -245,27 +245,23 @@ def score(
     return result
 
 
-def _spread(
-    task: Callable,
-    items: list,
-    words: str,
-    device: torch.device,
-    ray_address: str | None,
-    quiet: bool,
-    sizes: list[int] | None = None,
-    unit: str = "object",
-) -> list:
-    """The results of all items, a bar meanwhile; `sizes` are the units in each, one without."""
-    workers = 1 if device.type == "cuda" else min(os.cpu_count() or 1, len(items))
-    sizes, found = sizes or [1] * len(items), []
-    with (
-        closing(run_in_order(task, items, workers, ray_address=ray_address)) as results,
-        tqdm(desc=words, total=sum(sizes), unit=unit, disable=quiet) as bar,
-    ):
-        for size, result in zip(sizes, results, strict=True):
-            found.append(result)
-            bar.update(size)
-    return found
+def _measure(workers: Workers, protocol: str, objects: list[Measured], quiet: bool) -> None:
+    """Add the protocol's per-grasp numbers of all objects' hands, measured portion by portion."""
+    portions = [
+        [one.hands[i : i + AT_ONCE] for i in range(0, len(one.hands), AT_ONCE)] for one in objects
+    ]
+    pairs = zip(objects, portions, strict=True)
+    tasks = [(hands, one.mesh) for one, some in pairs for hands in some]
+    results = workers.run(partial(_measure_portion, protocol), tasks)
+    total = sum(len(one.hands) for one in objects)
+    with tqdm(desc="measure", total=total, unit="grasp", disable=quiet) as bar:
+        for one, some in zip(objects, portions, strict=True):
+            found = []
+            for hands in some:
+                found.append(next(results))
+                bar.update(len(hands))
+            every = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+            one.numbers = every | one.numbers
 
 
 def _side(grasps: str | Path) -> str:
@@ -275,7 +271,7 @@ def _side(grasps: str | Path) -> str:
     return side if side in SIDES else "right"
 
 
-def _measure(protocol: str, task: tuple[HandMeshes, trimesh.Trimesh]) -> Numbers:
+def _measure_portion(protocol: str, task: tuple[HandMeshes, trimesh.Trimesh]) -> Numbers:
     """Per-grasp numbers of some hands on their object; runs in a process of its own."""
     return get_protocol(protocol).measure(*task)
 
@@ -409,8 +405,8 @@ def _held_out_grasps(folder: str | Path, settings: Settings) -> list[Item]:
     return items
 
 
-def _evaluate_object(settings: Settings, item: Item) -> Measured:
-    """Make and measure one object's grasps; runs in a process of its own."""
+def _make_object(settings: Settings, item: Item) -> Measured:
+    """One object's grasps, and their numbers against those that they should equal, if any do."""
     mesh = item.mesh
     pipeline, hand = _pipeline(settings)
     view = view_object(mesh, settings.view, POINTS, settings.seed)
@@ -443,12 +439,11 @@ def _evaluate_object(settings: Settings, item: Item) -> Measured:
     if item.mano is None:
         arrays["score"] = made.score
     hands = HandMeshes.from_arrays(arrays, hand, item.name)
-    protocol = get_protocol(settings.protocol)
-    numbers, notes = protocol.measure(hands, mesh), item.notes + protocol.notes(mesh)
+    numbers, notes = {}, item.notes + get_protocol(settings.protocol).notes(mesh)
     if item.mano is not None:
         true = _surfaces(hand, torch.from_numpy(item.mano))._asdict()
         truth = HandMeshes.from_arrays(true | {"faces": arrays["faces"]}, hand, item.name)
-        numbers |= _against(hands, truth, mesh, item.name)
+        numbers = _against(hands, truth, mesh, item.name)
     seen = (hands.vertices, hands.faces, hands.joints, mesh)
     features = _look(settings.inception, seen) if settings.reference else None
     return Measured(item.name, mesh, hands, numbers, notes, seconds, features)

@@ -27,36 +27,72 @@ def run_in_order(
     start: Callable[[], None] | None = None,
     ray_address: str | None = None,
 ) -> Iterator:
-    """Results of task(item) in the order of the items, computed several at a time.
+    """Results of task(item) in the order of the items, by `Workers` that end with them.
 
-    Each process has one thread, one worker too is a process of its own, and results come in order:
-    what comes out doesn't depend on how many workers there are. An iterator that is not exhausted
-    must be closed (`contextlib.closing`): what waits is then cancelled, and what runs is ended.
+    An iterator that is not exhausted must be closed (`contextlib.closing`): what waits is then
+    cancelled, and what runs is ended.
 
     Args:
-        task: a function of a module, or a `functools.partial` of one.
-        items: as many as there are; some for each worker are taken ahead of the results.
-        workers: processes; with Ray it is the CPUs of the cluster that count.
+        task, items: see `Workers.run`.
+        workers, start, ray_address: see `Workers`.
+
+    Raises:
+        InputError: see `Workers`.
+    """
+    return _run(Workers(workers, start, ray_address), task, items)
+
+
+def _run(workers: Workers, task: Callable, items: Iterable) -> Iterator:
+    with workers:
+        yield from workers.run(task, items)
+
+
+class Workers:
+    """Processes for one task after another, a context manager; what runs ends with it.
+
+    Each process has one thread, one worker too is a process of its own, and results come in order:
+    what comes out doesn't depend on how many workers there are.
+
+    Args:
+        count: processes; with Ray it is the CPUs of the cluster that count.
         start: called once in each process before its first task.
         ray_address: host:port, ray://host:port or "auto", a running Ray cluster on which this
             package is installed; each task takes one CPU there.
 
     Raises:
-        InputError: if there are no workers, Ray isn't installed or can't be reached. What a task
-            raises comes out as it is, in its turn.
+        InputError: if there are no workers; when entered, if Ray isn't installed or can't be
+            reached.
     """
-    if workers < 1:
-        raise InputError(f"workers: {workers}, accepted are positive numbers")
-    pool = _processes(workers, start) if ray_address is None else _ray(ray_address, start)
-    return _in_order(pool, task, items)
 
+    def __init__(
+        self,
+        count: int,
+        start: Callable[[], None] | None = None,
+        ray_address: str | None = None,
+    ) -> None:
+        if count < 1:
+            raise InputError(f"workers: {count}, accepted are positive numbers")
+        self._pool = _processes(count, start) if ray_address is None else _ray(ray_address, start)
 
-def _in_order(pool, task: Callable, items: Iterable) -> Iterator:
-    with pool as (submit, workers):
+    def __enter__(self) -> Workers:
+        self._submit, self._count = self._pool.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        return self._pool.__exit__(*raised)
+
+    def run(self, task: Callable[[Any], Any], items: Iterable) -> Iterator:
+        """Results of task(item) in the order of the items, computed several at a time.
+
+        Args:
+            task: a function of a module, or a `functools.partial` of one. What it raises comes out
+                as it is, in its turn.
+            items: as many as there are; some for each worker are taken ahead of the results.
+        """
         waiting: deque[Callable[[], Any]] = deque()
         for item in items:
-            waiting.append(submit(task, item))
-            if len(waiting) > AHEAD * workers:
+            waiting.append(self._submit(task, item))
+            if len(waiting) > AHEAD * self._count:
                 yield waiting.popleft()()
         while waiting:
             yield waiting.popleft()()

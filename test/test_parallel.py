@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grasp_gen_core.parallel import AHEAD, run_in_order
+from grasp_gen_core.parallel import AHEAD, Workers, run_in_order
 
 HERE = Path(__file__).parent
 
@@ -64,6 +64,16 @@ def test_results_in_order_of_items_without_an_end_until_closed():
     assert not any(map(is_alive, processes))
     assert {(threads, started) for *_, threads, started in found} == {(1, "once")}
     assert "STARTED" not in os.environ
+
+
+def test_one_task_after_another_by_the_same_processes():
+    with Workers(2, set_started) as workers:
+        first, second = (list(workers.run(work, range(n))) for n in (4, 3))
+        processes = {pid for _, pid, *_ in first + second}
+        assert len(processes) == 2 and all(map(is_alive, processes))
+    assert [number for number, *_ in first + second] == [0, 1, 2, 3, 0, 1, 2]
+    assert {started for *_, started in first + second} == {"once"}
+    assert not any(map(is_alive, processes))
 
 
 def test_what_a_task_raises_comes_in_its_turn_and_ends_the_rest():

@@ -104,6 +104,10 @@ class FieldInFrame(nn.Module):
         """(K, ...) metres to each object that it may be."""
         return self.field.each(points @ self.rows + self.origin)
 
+    def middle(self) -> torch.Tensor:
+        """(3,) centre of what is inside, metres, in the frame, see `DistanceGrid`."""
+        return (self.field.middle() - self.origin) @ self.rows.T
+
     def leaning(self, deviations: float) -> FieldInFrame:
         """Distance to one surface for all that the object may be, see `DistanceGrid`."""
         return FieldInFrame(self.field.leaning(deviations), self.frame)

@@ -237,6 +237,21 @@ def test_one_surface_for_all_that_an_object_may_be():
     torch.testing.assert_close(moved, grid.leaning(0.5)(points), atol=2e-4, rtol=0)
 
 
+def test_the_middle_is_that_of_what_is_inside():
+    place = np.array([0.02, -0.01, 0.03])
+    ball = trimesh.creation.icosphere(4, 0.03).apply_translation(place)
+    beside = trimesh.creation.icosphere(4, 0.03).apply_translation(place + [0.02, 0, 0])
+    grid = DistanceGrid.from_mesh(ball)
+    np.testing.assert_allclose(grid.middle(), place, atol=0.001)
+    both = DistanceGrid.from_meshes([ball, beside])
+    np.testing.assert_allclose(both.middle(), place + [0.01, 0, 0], atol=0.001)
+    frame = Frame.of(np.random.default_rng(1).normal(size=(50, 3)), mirrored=True)
+    there = frame.into(grid.middle().numpy()[None])[0]
+    np.testing.assert_allclose(FieldInFrame(grid, frame).middle(), there, atol=1e-4)
+    nothing = DistanceGrid(np.ones((3, 4, 5)), np.zeros(3), np.array([0.2, 0.4, 0.6]))
+    np.testing.assert_allclose(nothing.middle(), [0.1, 0.2, 0.3], atol=1e-6)
+
+
 def test_without_free_space_an_object_ends_where_that_begins(box):
     """The half of a box below a plane, by the distance to it where only the plane is near."""
     grid = DistanceGrid.from_mesh(box, pitch=0.004)
