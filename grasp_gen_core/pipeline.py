@@ -383,7 +383,7 @@ class GraspPipeline:
         score: Tensor,
         metrics: dict[str, Tensor],
     ) -> Evidence:
-        seen = (scene.cloud, scene.normals, scene.grid)
+        seen = (scene.cloud, scene.normals, scene.grid, scene.surface)
         return gather(mano, vertices, joints, self.hand, *seen, score, metrics)
 
     def score(

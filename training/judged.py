@@ -38,7 +38,7 @@ from grasp_gen_training.shapes import shape_mesh
 if TYPE_CHECKING:
     from grasp_gen_core.types import GraspSet
 
-VERSION = 7  # of the records: one more when other code here makes others
+VERSION = 8  # of the records: one more when other code here makes others
 FIRST_SEED = 200_000
 VIEWS = ("camera", "full", "camera", "mask50", "camera", "mask90")  # in turn
 POINTS = 4096  # of a view, as in evaluation
@@ -145,13 +145,15 @@ class Judged(Dataset):
         folder = cache_folder() / "judged"
         path = folder / f"{crc32(repr((VERSION, HANDS, names)).encode()):08x}.npy"
         shape = (len(names), HANDS)
-        made = keep(path, shape, RECORD, judge, list(enumerate(names)), "judged hands", quiet)
+        rows = list(enumerate(names))
+        made = keep(path, shape, RECORD, judge, rows, "judged hands", quiet, slow=True)
         records = np.load(made, mmap_mode="r")
         tasks = [(i, (name, records[i])) for i, name in enumerate(names)]
         shape += (PLACE_SIZE + HAND_NUMBERS,)
         path = path.with_name(f"{path.stem}_{'known' if known else 'evidence'}.npy")
         make = partial(tell, known=known)
-        self.evidence = np.load(keep(path, shape, "<f2", make, tasks, "evidence", quiet), "r")
+        made = keep(path, shape, "<f2", make, tasks, "evidence", quiet, slow=True)
+        self.evidence = np.load(made, "r")
         self.known = np.flatnonzero(~np.isnan(records["success"]).any(axis=1))
         self.names, self.records = names, records
         families = [name.partition(":")[0] for name in names]

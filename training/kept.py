@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from grasp_gen_core.parallel import run_in_order
 
-SERIAL = 256  # tasks for which starting processes takes longer than they save
+QUICK, SLOW = 256, 8  # tasks for which starting processes takes longer than they save
 
 
 def keep(
@@ -26,6 +26,7 @@ def keep(
     tasks: Iterable[tuple],
     what: str,
     quiet: bool = False,
+    slow: bool = False,
 ) -> Path:
     """A file with an array, made on all cores unless it is there; an interrupted run is resumed.
 
@@ -36,6 +37,7 @@ def keep(
         tasks: what to make.
         what: for the progress bar.
         quiet: no bar.
+        slow: whether a task takes seconds.
     """
     if path.exists():
         return path
@@ -61,7 +63,7 @@ def keep(
         inputs = [tasks[number][1] for number in missing]
         bar = partial(tqdm, total=count, initial=count - len(missing), disable=quiet)
         bar = partial(bar, desc=what, unit="object")
-        with closing(_made(make, inputs)) as made:
+        with closing(_made(make, inputs, SLOW if slow else QUICK)) as made:
             for number, rows in zip(missing, bar(made), strict=True):
                 file[tasks[number][0]] = rows
                 done[number] = True
@@ -80,8 +82,8 @@ def _locked(file) -> bool:
     return True
 
 
-def _made(make: Callable, inputs: list) -> Iterator:
-    if len(inputs) <= SERIAL:
+def _made(make: Callable, inputs: list, few: int) -> Iterator:
+    if len(inputs) <= few:
         yield from map(make, inputs)
     else:
         with closing(run_in_order(make, inputs, os.cpu_count() or 1)) as made:

@@ -23,6 +23,7 @@ from grasp_gen_core.metrics.quality_index import VOLUME_WEIGHT
 from grasp_gen_core.ranking.evidence import (
     FORMULA,
     HAND_NUMBERS,
+    HAND_PARTS,
     PLACE_NUMBERS,
     PLACES,
     Evidence,
@@ -35,6 +36,7 @@ DEPTH = [*FORMULA].index("penetration_depth_cm") - len(FORMULA)  # its place in 
 LEAST = 0.05  # cm^3 and cm that are added before the logarithm: less makes no difference
 SPREAD = 2.0  # of these logarithms, about
 SURE = 2.0  # steepness of the comparison of two hands
+STRAIGHT = HAND_PARTS["hold"] + HAND_PARTS["formula"]  # a hand's last numbers, that say most
 NO_FAMILY = -1  # of objects that no member leaves out
 
 
@@ -98,11 +100,13 @@ class Member(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(width, len(Expected._fields)),
         )
+        self.straight = nn.Linear(STRAIGHT, len(Expected._fields), bias=False)
 
     def forward(self, places: Tensor, hands: Tensor) -> Tensor:
         """(B, 3) told of hands, by evidence (B, PLACES, PLACE_NUMBERS) and (B, HAND_NUMBERS)."""
-        hands = self.hand_in(self.dropout(hands))
-        return self.out(torch.cat([self.place_in(places).flatten(1), hands], dim=1))
+        told = self.hand_in(self.dropout(hands))
+        told = self.out(torch.cat([self.place_in(places).flatten(1), told], dim=1))
+        return told + self.straight(hands[:, -STRAIGHT:])
 
 
 class Evaluator(Network):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from grasp_gen_core.contact.closing import hold
 from grasp_gen_core.contact.energies import deviation, surface_normal
 from grasp_gen_core.contact.maps import distances, pick
 from grasp_gen_core.hand import ManoHand, rotations
@@ -34,6 +35,8 @@ FORMULA = {
     "net_wrench": 10.0,
 }
 
+HOLD_UNITS = (1.0, 10.0, 10.0, 1.0)  # what of `closing.Hold`'s numbers is 1
+
 # Numbers of a place, and of a hand, in their order.
 PLACE_PARTS = {
     "where": 3,  # the place is, from the wrist
@@ -52,6 +55,7 @@ HAND_PARTS = {
     "shape": 10,
     "toward": 4,  # mean normal of what was seen, and its length
     "middle": 3,  # of what was seen, from the wrist
+    "hold": len(HOLD_UNITS),  # what it gets hold of when its fingers bend on
     "formula": 1 + len(FORMULA),
 }
 PLACE_NUMBERS, HAND_NUMBERS = sum(PLACE_PARTS.values()), sum(HAND_PARTS.values())
@@ -78,6 +82,7 @@ def gather(
     cloud: Tensor,
     normals: Tensor,
     grid: DistanceGrid,
+    surface: DistanceGrid,
     score: Tensor,
     metrics: Mapping[str, Tensor],
 ) -> Evidence:
@@ -88,16 +93,15 @@ def gather(
         hand: the hand model.
         cloud, normals: (N, 3) what was seen, and outward.
         grid: signed distance to what the object is taken for.
+        surface: the same to what hands act on, one for all that it may be.
         score, metrics: (B,) each, what `formula.score_grasps` says of the hands.
     """
     few = torch.from_numpy(evenly(cloud.cpu().numpy(), SEEN, 0)).to(cloud.device)
     formula = [(metrics[name] / unit).clamp(-MOST, MOST) for name, unit in FORMULA.items()]
     formula = torch.stack([score, *formula], dim=1)
     parts = (one.split(CHUNK) for one in (mano, vertices, joints, formula))
-    found = [
-        _gather(*part, hand, cloud[few], normals[few], normals.mean(dim=0), grid)
-        for part in zip(*parts, strict=True)
-    ]
+    known = (cloud[few], normals[few], normals.mean(dim=0), grid, surface, surface.middle())
+    found = [_gather(*part, hand, *known) for part in zip(*parts, strict=True)]
     return Evidence(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 
@@ -111,6 +115,8 @@ def _gather(
     normals: Tensor,
     toward: Tensor,
     grid: DistanceGrid,
+    surface: DistanceGrid,
+    centre: Tensor,
 ) -> tuple[Tensor, Tensor]:
     chosen = hand.regions.sparse[:PLACES]
     turn = rotations.to_matrix(mano[:, GLOBAL_ORIENT])
@@ -152,12 +158,14 @@ def _gather(
         local(facing).flatten(2),
     ]
     middle = (cloud.mean(dim=0) - wrist[:, 0]) / HAND_UNIT
+    held = zip(hold(hand, mano, surface, centre), HOLD_UNITS, strict=True)
     whole = [
         mano[:, HAND_POSE],
         0.3 * mano[:, BETAS],
         local(toward.expand(len(mano), -1)),
         seen_share[:, :1],
         local(middle),
+        torch.stack([number / unit for number, unit in held], dim=1),
         formula,
     ]
     return torch.cat(places, dim=2), torch.cat(whole, dim=1)

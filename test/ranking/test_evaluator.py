@@ -6,6 +6,7 @@ import torch
 from known import Known
 from torch.nn import functional
 
+from grasp_gen_core.contact.closing import hold
 from grasp_gen_core.generators import build_generator, load_network, save_generator
 from grasp_gen_core.hand import ManoHand
 from grasp_gen_core.hand.placing import bring_in
@@ -16,6 +17,7 @@ from grasp_gen_core.ranking.evidence import (
     HAND_NUMBERS,
     HAND_PARTS,
     HAND_UNIT,
+    HOLD_UNITS,
     MOST,
     NEAR,
     PLACE_NUMBERS,
@@ -39,7 +41,7 @@ def told(hand, mano, cloud, normals, field) -> Evidence:
     vertices, joints = hand(mano)
     metrics = {name: torch.full((len(mano),), unit / 2) for name, unit in FORMULA.items()}
     score = torch.full((len(mano),), 0.25)
-    return gather(mano, vertices, joints, hand, cloud, normals, field, score, metrics)
+    return gather(mano, vertices, joints, hand, cloud, normals, field, field, score, metrics)
 
 
 def test_how_far_several_floors_are_apart_is_told(hand, floor):
@@ -87,7 +89,11 @@ def test_a_floor_is_told_as_it_lies(hand, floor):
     within = nearest < MOST * UNIT
     torch.testing.assert_close(first[within], nearest[within], **close)
     torch.testing.assert_close(facing.reshape(-1, 3)[:, 1], torch.ones(PLACES * NEAR), **close)
-    formula = hands[0].split([*HAND_PARTS.values()])[-1]
+    *_, held, formula = hands[0].split([*HAND_PARTS.values()])
+    # Bending on, the thumb reaches the floor, and pushes it off.
+    got = torch.cat(hold(hand, torch.zeros(1, 61), field, field.middle()))
+    torch.testing.assert_close(held, got / torch.tensor(HOLD_UNITS))
+    assert got[0] > 0.5 and got[1] > 1 and got[2] > 0.9 and got[3] < 0.01
     torch.testing.assert_close(formula, torch.tensor([0.25] + [0.5] * len(FORMULA)), **close)
 
 
@@ -102,7 +108,7 @@ def test_moved_and_turned_the_same_is_told(hand, floor):
         moved,
         cloud @ turn.T + shift,
         normals @ turn.T,
-        Known(lambda x: field((x - shift) @ turn)),
+        Known(lambda x: field((x - shift) @ turn), shift),
     )
     for one, other in zip(told(hand, mano, cloud, normals, field), there, strict=True):
         torch.testing.assert_close(one, other, atol=2e-3, rtol=0)

@@ -1,5 +1,6 @@
 """Arrays that are made once: whole, after interruptions, and by two processes at a time."""
 
+import os
 import subprocess
 import sys
 import time
@@ -88,3 +89,15 @@ def test_two_at_a_time_make_it_once(tmp_path):
     assert sorted(log.read_text().split()) == [str(i) for i in range(COUNT)]
     assert sum("another process makes the squares, waiting" in words for words in said) == 1
     assert is_whole(path)
+
+
+def maker(_: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_slow_tasks_are_spread_over_processes_sooner(tmp_path, slow):
+    rows = ((number, number) for number in range(12))
+    path = keep(tmp_path / "pids.npy", (12,), "<i8", maker, rows, "pids", True, slow=slow)
+    makers = set(np.load(path).tolist())
+    assert (makers == {os.getpid()}) != slow and (os.getpid() in makers) != slow
