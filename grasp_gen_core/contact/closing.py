@@ -16,16 +16,16 @@ from grasp_gen_core.contact.energies import surface_normal
 from grasp_gen_core.contact.force_closure import TORQUE_LENGTH
 from grasp_gen_core.hand import ManoHand, rotations
 from grasp_gen_core.hand.mechanism import TORQUE
+from grasp_gen_core.metrics.grasp_success import BEND_ON, FINGER_SHARE, PRESETS, THUMB_SHARE
 from grasp_gen_core.replay import Replay
 from grasp_gen_core.types import BETAS, GLOBAL_ORIENT, HAND_POSE, TRANSL
 
-BEND_ON, STAGES = 0.3, 5  # radians that joints bend on at most, and in how many stages
+STAGES = 5  # in which joints bend on by BEND_ON
 FEELS = 0.001  # metres from which on a joint stops
 TOUCHES, FADES = 0.002, 0.0007  # metres at which a contact counts half, and over which that fades
-FRICTION, EDGES = 0.6, 4  # of a contact; edges of the pyramid that stands for its cone
+FRICTION, EDGES = PRESETS["strict"].friction[0], 4  # edges of a pyramid that stands for a cone
 STRONGEST = 4.0  # weights of the object that an edge presses with at most
 ITERATIONS, EASY = 60, 0.002  # of the least squares, and what large forces cost there
-THUMB, FINGER = 0.4, 0.12  # N m that thumb and fingers press with
 LEVER = 0.06  # metres from joint to contact
 
 
@@ -131,7 +131,8 @@ def _push(arm: Tensor, normals: Tensor, touch: Tensor) -> Tensor:
     parts = touch[:, 1:].unflatten(1, (5, 3)).unbind(dim=2)
     share = torch.stack([part * most for part, most in zip(parts, TORQUE, strict=True)], dim=2)
     share = share / share.sum(dim=2, keepdim=True).clamp(min=0.2)
-    press = torch.cat([FINGER * share[:, :4], THUMB * share[:, 4:]], dim=1).flatten(1) / LEVER
+    press = torch.cat([FINGER_SHARE * share[:, :4], THUMB_SHARE * share[:, 4:]], dim=1)
+    press = press.flatten(1) / LEVER
     force = -normals[:, 1:] * press[..., None]
     wrench = torch.cat([force, torch.linalg.cross(arm[:, 1:], force)], dim=-1)
     return wrench.sum(dim=1).norm(dim=1)
